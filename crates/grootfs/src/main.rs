@@ -1,0 +1,2 @@
+//! The grootfs command.
+fn main() {}
