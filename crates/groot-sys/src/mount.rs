@@ -1,0 +1,204 @@
+//! Mounts.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, UnmountFlags,
+    fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount, move_mount, unmount as umount,
+};
+
+use crate::{Call, Errno, Error, Result};
+
+/// Longest text that `fsconfig(2)` takes, without its final NUL.
+const LONGEST_STRING: usize = 255;
+
+/// Longest option text of the classic `mount(2)`: a page, with its final NUL.
+const LONGEST_OPTIONS: usize = 4095;
+
+/// An overlay to be mounted.
+#[derive(Debug)]
+pub struct Overlay<'a> {
+    /// What relative paths are relative to; short ones keep the classic option text short.
+    pub base: &'a Path,
+    /// Lower directories, topmost first.
+    pub lower: &'a [PathBuf],
+    /// Upper directory.
+    pub upper: &'a Path,
+    /// Work directory.
+    pub work: &'a Path,
+    /// Where to mount.
+    pub target: &'a Path,
+}
+
+/// Mounts an overlay: by the mount API with one `lowerdir+` a layer (Linux 6.7), so that their
+/// number is not limited by the length of a text; by the classic call on older kernels.
+pub fn overlay(overlay: &Overlay<'_>) -> Result<()> {
+    in_directory(overlay.base, || match configured(overlay) {
+        Err(Tried::Unsupported) => classic(overlay),
+        Err(Tried::Failed(error)) => Err(error),
+        Ok(()) => Ok(()),
+    })
+}
+
+/// Runs something with another working directory, without changing that of the process: only
+/// the thread that it runs in has it.
+fn in_directory(directory: &Path, action: impl FnOnce() -> Result<()> + Send) -> Result<()> {
+    let run = || {
+        // SAFETY: only the calling thread's working directory, root and umask stop being shared;
+        // the thread ends right after and holds nothing that relies on sharing them.
+        let unshared = unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::FS) };
+        unshared.call("unshare", || "CLONE_FS".into())?;
+        rustix::process::chdir(directory).call("chdir", || directory.display().to_string())?;
+        action()
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(run).join().unwrap_or_else(|_| Err(Errno::CANCELED).call("thread", String::new))
+    })
+}
+
+enum Tried {
+    /// The kernel or the length of a path does not allow this way.
+    Unsupported,
+    Failed(Error),
+}
+
+fn configured(overlay: &Overlay<'_>) -> std::result::Result<(), Tried> {
+    let context = match fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC) {
+        Err(Errno::NOSYS) => return Err(Tried::Unsupported),
+        other => other.call("fsopen", || "overlay".into()).map_err(Tried::Failed)?,
+    };
+    let options = overlay
+        .lower
+        .iter()
+        .map(|path| ("lowerdir+", path.as_path()))
+        .chain([("upperdir", overlay.upper), ("workdir", overlay.work)]);
+    if options.clone().any(|(_, path)| path.as_os_str().len() > LONGEST_STRING) {
+        return Err(Tried::Unsupported);
+    }
+    for (position, (key, path)) in options.enumerate() {
+        match fsconfig_set_string(context.as_fd(), key, path) {
+            Err(Errno::INVAL) if position == 0 => return Err(Tried::Unsupported),
+            other => other
+                .call("fsconfig", || format!("{key}={}", path.display()))
+                .map_err(|error| with_log(error, context.as_fd()))?,
+        }
+    }
+    let show = || format!("overlay, {} layers", overlay.lower.len());
+    fsconfig_create(context.as_fd())
+        .call("fsconfig", show)
+        .map_err(|error| with_log(error, context.as_fd()))?;
+    let flags = FsMountFlags::FSMOUNT_CLOEXEC;
+    let mounted = fsmount(context.as_fd(), flags, MountAttrFlags::empty())
+        .call("fsmount", show)
+        .map_err(|error| with_log(error, context.as_fd()))?;
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    move_mount(mounted.as_fd(), "", CWD, overlay.target, flags)
+        .call("move_mount", || overlay.target.display().to_string())
+        .map_err(Tried::Failed)
+}
+
+/// Adds what the kernel wrote into the log of a file system context.
+fn with_log(mut error: Error, context: BorrowedFd<'_>) -> Tried {
+    let mut message = [0_u8; 512];
+    // One message a read; ENODATA after the last.
+    while let Ok(length) = rustix::io::read(context, &mut message) {
+        let text = String::from_utf8_lossy(message.get(..length).unwrap_or_default());
+        let text = text.trim();
+        // `e `, `w ` and `i ` say how serious it is.
+        if let Some(text) = text.strip_prefix("e ") {
+            text.clone_into(&mut error.detail);
+        }
+        if length == 0 {
+            break;
+        }
+    }
+    Tried::Failed(error)
+}
+
+fn classic(overlay: &Overlay<'_>) -> Result<()> {
+    let lower: Vec<String> = overlay.lower.iter().map(|path| path.display().to_string()).collect();
+    let options = format!(
+        "lowerdir={},upperdir={},workdir={}",
+        lower.join(":"),
+        overlay.upper.display(),
+        overlay.work.display()
+    );
+    let show = || format!("overlay, {}, {} layers", overlay.target.display(), lower.len());
+    if options.len() > LONGEST_OPTIONS {
+        let mut error = Error {
+            call: "mount",
+            arguments: show(),
+            errno: Errno::NAMETOOLONG,
+            detail: String::new(),
+        };
+        error.detail = "this kernel takes no more than 4095 bytes of layer names".into();
+        return Err(error);
+    }
+    let options = CString::new(options).map_err(|_| Errno::INVAL).call("mount", show)?;
+    mount("overlay", overlay.target, "overlay", MountFlags::empty(), Some(options.as_c_str()))
+        .call("mount", show)
+}
+
+/// Mounts a file system from a device. `noatime` among the options becomes the mount's flag.
+pub fn filesystem(source: &Path, target: &Path, kind: &str, options: &str) -> Result<()> {
+    let show = || format!("{}, {}, {kind}, {options}", source.display(), target.display());
+    let mut flags = MountFlags::empty();
+    let data: Vec<&str> = options
+        .split(',')
+        .filter(|option| {
+            let is_flag = *option == "noatime";
+            if is_flag {
+                flags |= MountFlags::NOATIME;
+            }
+            !is_flag && !option.is_empty()
+        })
+        .collect();
+    let data = CString::new(data.join(",")).map_err(|_| Errno::INVAL).call("mount", show)?;
+    mount(source, target, kind, flags, Some(data.as_c_str())).call("mount", show)
+}
+
+/// Unmounts what is mounted on a path, which is not followed when it is a link.
+pub fn unmount(path: &Path) -> Result<()> {
+    umount(path, UnmountFlags::NOFOLLOW)
+        .call("umount2", || format!("{}, UMOUNT_NOFOLLOW", path.display()))
+}
+
+/// Whether something is mounted on a directory.
+pub fn is_mount_point(path: &Path) -> Result<bool> {
+    let show = || path.display().to_string();
+    let flags = AtFlags::SYMLINK_NOFOLLOW;
+    let found = statx(CWD, path, flags, StatxFlags::INO).call("statx", show)?;
+    if found.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) {
+        return Ok(found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT));
+    }
+    // Before Linux 5.8: another device than the directory above.
+    let above = statx(CWD, path.join(".."), flags, StatxFlags::INO).call("statx", show)?;
+    let device = |s: &rustix::fs::Statx| (s.stx_dev_major, s.stx_dev_minor);
+    Ok(device(&found) != device(&above))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_mount_points() {
+        assert!(is_mount_point(Path::new("/proc")).unwrap());
+        assert!(!is_mount_point(Path::new("/proc/self")).unwrap());
+        assert!(is_mount_point(Path::new("/no/such")).is_err());
+    }
+
+    #[test]
+    fn the_working_directory_stays() {
+        let before = std::env::current_dir().unwrap();
+        in_directory(Path::new("/proc"), || {
+            assert_eq!(std::env::current_dir().unwrap(), Path::new("/proc"));
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(std::env::current_dir().unwrap(), before);
+    }
+}
