@@ -57,10 +57,9 @@ impl FromStr for IdMapping {
             return Err(ParseError::Fields(text.to_owned()));
         };
         let number = |field: &str| {
-            field.parse::<u32>().map_err(|_| ParseError::Number {
-                text: text.to_owned(),
-                field: field.to_owned(),
-            })
+            field
+                .parse::<u32>()
+                .map_err(|_| ParseError::Number { text: text.to_owned(), field: field.to_owned() })
         };
         let mapping = Self { ns: number(ns)?, host: number(host)?, size: number(size)? };
         let fits = |first: u32| first.checked_add(mapping.size.wrapping_sub(1)).is_some();
@@ -69,6 +68,15 @@ impl FromStr for IdMapping {
         }
         Ok(mapping)
     }
+}
+
+/// The host ids that something on disk belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owner {
+    /// User.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
 }
 
 /// The mappings of a store. Empty lists: ids are written as they are in the image.
@@ -84,6 +92,15 @@ impl IdMappings {
     /// Whether ids are left as they are.
     pub fn is_empty(&self) -> bool {
         self.uids.is_empty() && self.gids.is_empty()
+    }
+
+    /// Who owns what a store holds (contract 9.1): the mapping of id 0 with size 1, else `caller`.
+    pub fn owner(&self, caller: Owner) -> Owner {
+        let find = |mappings: &[IdMapping], caller| {
+            let root = mappings.iter().find(|mapping| mapping.ns == 0 && mapping.size == 1);
+            root.map_or(caller, |mapping| mapping.host)
+        };
+        Owner { uid: find(&self.uids, caller.uid), gid: find(&self.gids, caller.gid) }
     }
 
     /// The host user id of a user id inside; `None` when no mapping covers it.

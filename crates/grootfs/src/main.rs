@@ -1,2 +1,7 @@
-//! The grootfs command.
-fn main() {}
+//! The `grootfs` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    grootfs::cli::run(std::env::args_os())
+}

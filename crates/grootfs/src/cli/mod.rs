@@ -1,1 +1,191 @@
-//! Room.
+//! The commands: read arguments, call the library, print.
+//!
+//! What a person or Garden reads goes to standard output, errors too; standard error carries
+//! nothing but logs (contract 1.1).
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, FromArgMatches};
+
+use crate::config::{Compat, Config, Flags};
+use crate::driver::Driver;
+use crate::error::{EXIT_FAILURE, EXIT_UNKNOWN_COMMAND, Error};
+use crate::observe::Log;
+use crate::store::Store;
+use crate::store::layout::Layout;
+
+mod args;
+mod capacity;
+mod clean;
+mod create;
+mod delete;
+mod delete_store;
+mod find;
+mod generate_metadata;
+mod init_store;
+mod list;
+mod normalise;
+mod stats;
+
+use args::{Cli, Command};
+
+/// What every command gets.
+#[derive(Debug)]
+struct Context {
+    config: Config,
+    layout: Layout,
+    log: Log,
+}
+
+impl Context {
+    /// The driver that was asked for, or the one that the store was made with.
+    fn driver(&self) -> Box<dyn Driver> {
+        let kind = self.config.driver.or_else(|| crate::driver::Kind::of_store(&self.layout));
+        kind.unwrap_or(crate::driver::Kind::OverlayXfs).driver(&self.layout)
+    }
+
+    fn store(&self) -> Result<Store, Error> {
+        Ok(Store::open(self.layout.root())?)
+    }
+
+    fn compat(&self) -> Compat {
+        self.config.compat
+    }
+}
+
+/// Runs the program with its arguments (the program's name first).
+pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let mut command = Cli::command();
+    command.build();
+    let arguments = match normalise::normalise(&command, arguments.collect()) {
+        Ok(arguments) => arguments,
+        Err(text) => return usage_error(&mut command, None, &text),
+    };
+    let help_asked = arguments.len() < 2;
+    if help_asked {
+        return print_help(&mut command, None);
+    }
+    let matches = match command.try_get_matches_from_mut(&arguments) {
+        Ok(matches) => matches,
+        Err(error) => return parse_failure(&mut command, &arguments, &error),
+    };
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => return parse_failure(&mut command, &arguments, &error),
+    };
+    match dispatch(cli) {
+        Ok(text) => print(&text, ExitCode::SUCCESS),
+        Err(error) => failure(&mut command, &error),
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<String, Error> {
+    match &cli.command {
+        Command::Create(args) => args.check()?,
+        Command::Delete(args) => args.check()?,
+        Command::Stats(args) => args.check()?,
+        Command::InitStore(args) => args.check()?,
+        Command::GenerateVolumeSizeMetadata(args) => args.check()?,
+        _ => {}
+    }
+    let context = context(&cli)?;
+    match cli.command {
+        Command::InitStore(args) => init_store::run(&context, &args),
+        Command::DeleteStore(_) => delete_store::run(&context),
+        Command::GenerateVolumeSizeMetadata(_) => generate_metadata::run(&context),
+        Command::Create(args) => create::run(&context, &args),
+        Command::Delete(args) => delete::run(&context, &args),
+        Command::Stats(args) => stats::run(&context, &args),
+        Command::Clean(_) => clean::run(&context),
+        Command::List(_) => list::run(&context),
+        Command::Capacity(_) => Ok(capacity::run(&context)),
+    }
+}
+
+fn context(cli: &Cli) -> Result<Context, Error> {
+    let mut flags: Flags = cli.global.flags();
+    match &cli.command {
+        Command::Create(args) => args.add_to(&mut flags)?,
+        Command::Clean(args) => flags.threshold_bytes = args.threshold_bytes,
+        Command::InitStore(args) => args.add_to(&mut flags),
+        _ => {}
+    }
+    let config = Config::load(flags)?;
+    let log = Log::open(config.log_level, config.log_format, config.log_file.as_deref())
+        .map_err(crate::config::Error::LogFile)?;
+    let layout = Layout::new(config.store.clone());
+    Ok(Context { log: log.session(cli.command.name()), config, layout })
+}
+
+/// Prints what went wrong; after a failed preparation also the help, as the original did.
+fn failure(command: &mut clap::Command, error: &Error) -> ExitCode {
+    let text = error.text() + "\n";
+    if let Error::Config(config) = error
+        && config.is_preparation()
+    {
+        // Nobody is left to be told when standard error is closed.
+        let _ = std::io::stderr().write_all(text.as_bytes());
+        let help = command.render_help().to_string();
+        return print(&format!("{text}\n{help}"), ExitCode::from(EXIT_FAILURE));
+    }
+    print(&text, ExitCode::from(EXIT_FAILURE))
+}
+
+fn parse_failure(
+    command: &mut clap::Command,
+    arguments: &[OsString],
+    error: &clap::Error,
+) -> ExitCode {
+    match error.kind() {
+        ErrorKind::DisplayHelp => print(&error.to_string(), ExitCode::SUCCESS),
+        ErrorKind::DisplayVersion => {
+            print(&format!("grootfs version {}\n", env!("CARGO_PKG_VERSION")), ExitCode::SUCCESS)
+        }
+        ErrorKind::MissingSubcommand => print_help(command, None),
+        ErrorKind::InvalidSubcommand => {
+            let name = error
+                .get(clap::error::ContextKind::InvalidSubcommand)
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            print(&format!("No help topic for '{name}'\n"), ExitCode::from(EXIT_UNKNOWN_COMMAND))
+        }
+        _ => {
+            let text = error.to_string();
+            let reason = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+            let name = normalise::subcommand(command, arguments);
+            usage_error(command, name.as_deref(), reason)
+        }
+    }
+}
+
+/// The original's first words, why, an empty line, the help of the command.
+fn usage_error(command: &mut clap::Command, name: Option<&str>, reason: &str) -> ExitCode {
+    let help = help_text(command, name);
+    print(&format!("Incorrect Usage. {reason}\n\n{help}"), ExitCode::from(EXIT_FAILURE))
+}
+
+fn print_help(command: &mut clap::Command, name: Option<&str>) -> ExitCode {
+    let help = help_text(command, name);
+    print(&help, ExitCode::SUCCESS)
+}
+
+fn help_text(command: &mut clap::Command, name: Option<&str>) -> String {
+    match name.and_then(|name| command.find_subcommand_mut(name)) {
+        Some(found) => found.render_help().to_string(),
+        None => command.render_help().to_string(),
+    }
+}
+
+/// Writes to standard output; a reader that is gone is no failure of the command.
+fn print(text: &str, code: ExitCode) -> ExitCode {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            ExitCode::from(EXIT_FAILURE)
+        }
+        _ => code,
+    }
+}

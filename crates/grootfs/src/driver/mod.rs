@@ -1,4 +1,232 @@
 //! How the kernel shares layers between root file systems.
 //!
 //! A driver knows paths of the store (`store::layout`) and system calls, and nothing about
-//! images, registries or tars. Two drivers: [`overlay_xfs`] and [`btrfs`].
+//! images, registries or tars. There are two: [`overlay_xfs`] keeps each layer by itself and
+//! mounts them on top of each other; [`btrfs`] keeps each layer as a snapshot of the one below.
+
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use crate::error::PathError;
+use crate::idmap::Owner;
+use crate::store::layout::{ImagePaths, Layout};
+
+pub mod btrfs;
+mod files;
+
+pub(crate) use files::{remove_tree, unmount};
+pub mod overlay_xfs;
+
+/// Which driver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Overlay over XFS.
+    OverlayXfs,
+    /// Snapshots of btrfs.
+    Btrfs,
+}
+
+impl Kind {
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::OverlayXfs => "overlay-xfs",
+            Self::Btrfs => "btrfs",
+        }
+    }
+
+    /// The driver that a store was made with; `None` when that cannot be seen.
+    pub fn of_store(layout: &Layout) -> Option<Self> {
+        if layout.links().is_dir() {
+            return Some(Self::OverlayXfs);
+        }
+        let magic = groot_sys::fs::filesystem_type(layout.root()).ok()?;
+        (magic == groot_sys::fs::BTRFS_MAGIC).then_some(Self::Btrfs)
+    }
+
+    /// The driver for a store.
+    pub fn driver(self, layout: &Layout) -> Box<dyn Driver> {
+        match self {
+            Self::OverlayXfs => Box::new(overlay_xfs::OverlayXfs::new(layout.clone())),
+            Self::Btrfs => Box::new(btrfs::Btrfs::new(layout.clone())),
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Kind {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        match name {
+            "overlay-xfs" => Ok(Self::OverlayXfs),
+            "btrfs" => Ok(Self::Btrfs),
+            _ => Err(Error::UnknownDriver(name.to_owned())),
+        }
+    }
+}
+
+/// Why a driver failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A name that is no driver's.
+    #[error("filesystem driver not supported: {0} (supported: overlay-xfs, btrfs)")]
+    UnknownDriver(String),
+    /// The store lies on a file system that the driver cannot use.
+    #[error(
+        "Store path filesystem ({}) is incompatible with requested driver ({driver} needs {needs})",
+        path.display()
+    )]
+    WrongFilesystem {
+        /// What was looked at.
+        path: PathBuf,
+        /// Which driver.
+        driver: Kind,
+        /// What it needs.
+        needs: &'static str,
+    },
+    /// A file operation.
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// A system call.
+    #[error("{action}")]
+    System {
+        /// What was being done, in the contract's words.
+        action: String,
+        /// The call and the kernel's answer.
+        source: groot_sys::Error,
+    },
+    /// A layer that should be in the store is not.
+    #[error("base volume path does not exist: {}", .0.display())]
+    VolumeMissing(PathBuf),
+    /// A device of the store is something else.
+    #[error("the whiteout device file is not a valid device {}", .0.display())]
+    NotAWhiteoutDevice(PathBuf),
+    /// Something that cannot be counted.
+    #[error("{0}")]
+    Usage(String),
+}
+
+/// Names what was being done when a system call failed.
+pub(crate) trait Doing<T> {
+    /// Names the action.
+    fn doing(self, action: impl Into<String>) -> Result<T, Error>;
+}
+
+impl<T> Doing<T> for Result<T, groot_sys::Error> {
+    fn doing(self, action: impl Into<String>) -> Result<T, Error> {
+        self.map_err(|source| Error::System { action: action.into(), source })
+    }
+}
+
+/// What a root file system is made of.
+#[derive(Debug)]
+pub struct NewRoot<'a> {
+    /// Where it goes; the directory is there and empty.
+    pub paths: &'a ImagePaths,
+    /// Chain ids of its layers, base first; never empty.
+    pub volumes: &'a [String],
+    /// Bytes of its layers together.
+    pub layers_size: u64,
+    /// Whether to mount it, or to say how it is mounted.
+    pub mount: bool,
+    /// Who owns its root directory.
+    pub owner: Owner,
+}
+
+/// Something that the runtime is to mount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mount {
+    /// The root file system itself, made by the runtime from these parts.
+    Overlay {
+        /// Layer directories, topmost first.
+        lower: Vec<PathBuf>,
+        /// Upper directory.
+        upper: PathBuf,
+        /// Work directory.
+        work: PathBuf,
+    },
+    /// The root file system itself, bound from this directory.
+    Bind(PathBuf),
+}
+
+/// How much a root file system holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Bytes with its layers.
+    pub total: u64,
+    /// Bytes without its layers.
+    pub exclusive: u64,
+}
+
+/// Where a layer is written: its directory, and how deletions are written there.
+#[derive(Debug)]
+pub struct VolumeTree {
+    /// The open root directory of the layer.
+    pub root: OwnedFd,
+    /// Overlay: the device that whiteouts are links to. Otherwise the layers below are in the tree.
+    pub whiteout_device: Option<OwnedFd>,
+}
+
+/// How layers become root file systems. No method takes a lock; the caller holds what
+/// `store::locks` asks for.
+pub trait Driver: fmt::Debug + Send + Sync {
+    /// Which driver this is.
+    fn kind(&self) -> Kind;
+
+    /// Whether a layer is written on top of its parent, so that parents must be there first.
+    fn stacks_volumes(&self) -> bool;
+
+    /// Fails when the file system at `path` is not the driver's.
+    fn check_filesystem(&self, path: &Path) -> Result<(), Error>;
+
+    /// Makes a file system in a file or on a device. Destroys what was there.
+    fn format(&self, device: &Path, tools: Option<&Path>) -> Result<(), Error>;
+
+    /// Mounts the store's own file system from a device.
+    fn mount_store(&self, device: &Path) -> Result<(), Error>;
+
+    /// Turns on what limits need, on a file system that was made for this store.
+    fn enable_limits(&self) -> Result<(), Error>;
+
+    /// Makes the driver's own parts of a store. May be repeated.
+    fn configure_store(&self, owner: Option<Owner>) -> Result<(), Error>;
+
+    /// Makes an empty volume, or one with the content of its parent. Not atomic: the name must be
+    /// one of an incomplete volume.
+    fn create_volume(&self, parent: Option<&str>, name: &str) -> Result<(), Error>;
+
+    /// Opens a volume for writing.
+    fn open_volume(&self, name: &str) -> Result<VolumeTree, Error>;
+
+    /// Gives an incomplete volume its final name. Atomic; where the final name is taken already,
+    /// that volume stays and this call succeeds.
+    fn publish_volume(&self, from: &str, to: &str) -> Result<(), Error>;
+
+    /// Renames a volume that nobody uses any more; it is no layer afterwards. Atomic.
+    fn retire_volume(&self, name: &str, garbage: &str) -> Result<(), Error>;
+
+    /// Removes a volume of any name. May be repeated; a volume that is not there is success.
+    fn destroy_volume(&self, name: &str) -> Result<(), Error>;
+
+    /// Makes a root file system. Not atomic: on failure the caller destroys the rest.
+    ///
+    /// Returns what the runtime has to mount, if it was not mounted here.
+    fn create_root(&self, root: &NewRoot<'_>) -> Result<Option<Mount>, Error>;
+
+    /// Unmounts a root file system. May be repeated.
+    fn unmount_root(&self, paths: &ImagePaths) -> Result<(), Error>;
+
+    /// Removes an unmounted root file system with its directory. May be repeated.
+    fn destroy_root(&self, paths: &ImagePaths) -> Result<(), Error>;
+
+    /// Counts what a root file system holds.
+    fn usage(&self, paths: &ImagePaths) -> Result<Usage, Error>;
+}

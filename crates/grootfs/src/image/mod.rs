@@ -7,7 +7,33 @@
 use std::io::Read;
 use std::path::PathBuf;
 
+mod argument;
 pub mod digest;
+mod reference;
+mod secret;
+pub use secret::Secret;
+
+/// Stub.
+#[derive(Debug, Clone, Default)]
+pub struct SourceOptions {
+    /// x
+    pub insecure_registries: Vec<String>,
+    /// x
+    pub username: Option<String>,
+    /// x
+    pub password: Option<Secret>,
+    /// x
+    pub skip_layer_validation: bool,
+    /// x
+    pub remote_layer_client_certificates_path: Option<PathBuf>,
+    /// x
+    pub mtime_in_tar_id: bool,
+}
+/// Stub
+pub fn open(argument: &str, _options: &SourceOptions) -> Result<Box<dyn ImageSource>, Error> {
+    argument::parse(argument).map_err(|e| Error::Other(e.to_string()))?;
+    Err(Error::Other("stub".into()))
+}
 
 use digest::Digest;
 
@@ -84,4 +110,10 @@ pub enum Error {
     /// Placeholder until the image room is filled.
     #[error("{0}")]
     Other(String),
+}
+impl Error {
+    /// stub
+    pub fn humanised(&self, _a: &str) -> Option<String> {
+        None
+    }
 }

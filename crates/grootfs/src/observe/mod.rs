@@ -1,1 +1,5 @@
-//! Room.
+//! Logs.
+
+pub mod log;
+
+pub use log::{Level, Log};

@@ -1,1 +1,126 @@
-//! Room.
+//! What lies on disk: layout, locks, volumes, images, dependencies, cleaning, initialising.
+//!
+//! Publishing is a rename, and a process that is killed at any instruction leaves either nothing
+//! or a whole; what it leaves half-made has a name that [`gc`] knows.
+
+use std::path::{Path, PathBuf};
+
+use crate::driver;
+use crate::error::PathError;
+use crate::idmap::{IdMappings, Owner};
+
+pub mod dependencies;
+pub mod gc;
+pub mod id;
+pub mod images;
+pub mod init;
+pub mod layout;
+pub mod locks;
+pub mod namespace;
+pub mod volumes;
+
+use layout::Layout;
+
+/// An initialised store.
+#[derive(Debug, Clone)]
+pub struct Store {
+    /// Where everything lies.
+    pub layout: Layout,
+    /// Which host ids the ids of images are.
+    pub mappings: IdMappings,
+}
+
+/// Why something in the store went wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no store, or only parts of one.
+    #[error(
+        "Store path is not initialized. Please run init-store. (`{}` is missing)", missing.display()
+    )]
+    NotInitialised {
+        /// The first part that is missing.
+        missing: PathBuf,
+    },
+    /// A file operation.
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// A lock could not be had.
+    #[error("creating lock file for key `{key}`")]
+    Lock {
+        /// Which lock.
+        key: String,
+        /// Why.
+        source: PathError,
+    },
+    /// The driver.
+    #[error(transparent)]
+    Driver(#[from] driver::Error),
+    /// A bad image id.
+    #[error(transparent)]
+    Id(#[from] id::IdError),
+    /// The id is taken.
+    #[error("image for id `{0}` already exists")]
+    Exists(id::ImageId),
+    /// An image that is not there.
+    #[error("image not found: {0}")]
+    NotFound(id::ImageId),
+    /// Some action on the store failed for a reason below.
+    #[error("{action}")]
+    Action {
+        /// What was being done, as in the contract's texts.
+        action: String,
+        /// Why it failed.
+        source: Box<Error>,
+    },
+    /// A file of the store does not hold what it must.
+    #[error("{what} {}: {why}", path.display())]
+    Broken {
+        /// Which kind of file.
+        what: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Anything else, said in one sentence.
+    #[error("{0}")]
+    Message(String),
+}
+
+/// Adds what was being done to an error of this room.
+pub(crate) trait Doing<T> {
+    /// Names the action.
+    fn doing(self, action: impl Into<String>) -> Result<T, Error>;
+}
+
+impl<T, E: Into<Error>> Doing<T> for Result<T, E> {
+    fn doing(self, action: impl Into<String>) -> Result<T, Error> {
+        self.map_err(|error| Error::Action {
+            action: action.into(),
+            source: Box::new(error.into()),
+        })
+    }
+}
+
+impl Store {
+    /// Opens a store; an error names the first part that is missing.
+    pub fn open(root: &Path) -> Result<Self, Error> {
+        let layout = Layout::new(root.to_owned());
+        for directory in layout.directories() {
+            if !directory.is_dir() {
+                return Err(Error::NotInitialised { missing: directory });
+            }
+        }
+        let mappings = namespace::read(&layout)?;
+        Ok(Self { layout, mappings })
+    }
+
+    /// Who owns images and volumes: the mapped root, or the caller where nothing is mapped.
+    pub fn owner(&self) -> Owner {
+        let caller = Owner {
+            uid: rustix::process::geteuid().as_raw(),
+            gid: rustix::process::getegid().as_raw(),
+        };
+        self.mappings.owner(caller)
+    }
+}

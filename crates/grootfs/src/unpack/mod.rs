@@ -4,11 +4,23 @@
 //! it gets a stream, an open directory and the rules, and touches nothing outside of that
 //! directory, whatever the stream says.
 
+use std::fmt;
 use std::io::BufRead;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 
+use rustix::io::Errno;
+
 use crate::idmap::IdMappings;
+
+mod attributes;
+mod path;
+mod tar;
+mod tree;
+mod whiteout;
+mod write;
+
+use path::EntryPath;
 
 /// How deletions of lower layers' files are written down.
 #[derive(Debug, Clone, Copy)]
@@ -57,3 +69,82 @@ pub struct Unpacked {
     /// What was left out or done otherwise, one sentence each kind, for the log.
     pub warnings: Vec<String>,
 }
+
+/// Why a layer cannot be unpacked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The stream broke off.
+    #[error("reading the layer: {0}")]
+    Read(std::io::Error),
+    /// The stream ends inside of an entry.
+    #[error("unexpected EOF: the tar ends inside of an entry")]
+    UnexpectedEof,
+    /// Bytes that are no tar.
+    #[error("archive/tar: invalid tar header: {why} (in front of byte {before} of the tar)")]
+    Header {
+        /// Bytes of the tar that were read.
+        before: u64,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// A system call on an entry.
+    #[error("{action} `{path}`: {}", crate::error::reason(&(*errno).into()))]
+    Entry {
+        /// What was being done (contract 5.1).
+        action: String,
+        /// To which entry.
+        path: String,
+        /// What the kernel said.
+        errno: Errno,
+    },
+    /// An owner that the store has no host id for.
+    #[error(
+        "chowning file {uid}:{gid} `{path}`: {kind} id {id} is not in the id mappings of the store"
+    )]
+    Unmapped {
+        /// The entry.
+        path: String,
+        /// Its user.
+        uid: u64,
+        /// Its group.
+        gid: u64,
+        /// Which of them is the trouble.
+        kind: &'static str,
+        /// The id.
+        id: u64,
+    },
+    /// An entry that makes no sense or is not safe.
+    #[error("refusing `{path}`: {why}")]
+    Refused {
+        /// The entry.
+        path: String,
+        /// Why.
+        why: String,
+    },
+    /// More bytes than allowed.
+    #[error("uncompressed layer size exceeds quota: more than {0} bytes")]
+    TooManyBytes(u64),
+    /// More entries than allowed.
+    #[error("the layer has more than {0} entries")]
+    TooManyEntries(u64),
+}
+
+impl Error {
+    fn entry(action: &str, path: &EntryPath, errno: Errno) -> Self {
+        Self::Entry { action: action.to_owned(), path: path.show(), errno }
+    }
+
+    fn entry_with(action: &str, with: impl fmt::Display, path: &EntryPath, errno: Errno) -> Self {
+        Self::Entry { action: format!("{action} {with}"), path: path.show(), errno }
+    }
+}
+
+/// Unpacks a layer. Reads up to the end marker of the tar; what follows is left to the caller.
+///
+/// On an error the tree is incomplete and must be thrown away.
+pub fn unpack(input: &mut dyn BufRead, target: &Target<'_>) -> Result<Unpacked, Error> {
+    write::Writer::new(target).write_all(&mut tar::Archive::new(input))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,322 @@
+//! The command line: every flag of both originals, and ours (contract 1.2, 1.3, B1).
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+
+use crate::config::Flags;
+use crate::error::Error;
+
+/// Root file systems for containers.
+#[derive(Debug, Parser)]
+#[command(
+    name = "grootfs",
+    version,
+    about = "Makes root file systems for containers from images, each with a disk limit of its own",
+    disable_version_flag = true,
+    args_override_self = true,
+    infer_long_args = false
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Configuration file (YAML); flags win over it
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Directory of the store [default: /var/lib/grootfs]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub store: Option<PathBuf>,
+    /// btrfs or overlay-xfs [default: what the store was made with; init-store: overlay-xfs]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub driver: Option<String>,
+    /// debug, info, error or fatal [default: fatal]
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+    /// File that log lines are appended to; the level is then at least info
+    #[arg(long, global = true, value_name = "FILE")]
+    pub log_file: Option<PathBuf>,
+    /// unix-epoch or rfc3339
+    #[arg(long, global = true, value_name = "FORMAT")]
+    pub log_timestamp_format: Option<String>,
+    /// Helper that sets XFS quotas for users other than root [default: tardis]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub tardis_bin: Option<PathBuf>,
+    /// Helper that sets btrfs quotas for users other than root [default: drax]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub drax_bin: Option<PathBuf>,
+    /// Directory of btrfs and mkfs.btrfs [default: look in PATH]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub btrfs_progs_path: Option<PathBuf>,
+    /// Tool that maps user ids for users other than root [default: newuidmap]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub newuidmap_bin: Option<PathBuf>,
+    /// Tool that maps group ids for users other than root [default: newgidmap]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub newgidmap_bin: Option<PathBuf>,
+    /// host:port that metrics are sent to
+    #[arg(long, global = true, value_name = "HOST:PORT")]
+    pub metron_endpoint: Option<String>,
+    /// Which original is followed where they differ: v0.30 or garden [default: v0.30]
+    #[arg(long, global = true, value_name = "MODE")]
+    pub compat: Option<String>,
+    /// Print the version
+    #[arg(long, short = 'v', action = ArgAction::Version)]
+    pub version: Option<bool>,
+}
+
+impl Global {
+    /// These options as configuration flags.
+    pub fn flags(&self) -> Flags {
+        Flags {
+            config: self.config.clone(),
+            store: self.store.clone(),
+            driver: self.driver.clone(),
+            log_level: self.log_level.clone(),
+            log_file: self.log_file.clone(),
+            log_timestamp_format: self.log_timestamp_format.clone(),
+            tardis_bin: self.tardis_bin.clone(),
+            drax_bin: self.drax_bin.clone(),
+            btrfs_progs_path: self.btrfs_progs_path.clone(),
+            newuidmap_bin: self.newuidmap_bin.clone(),
+            newgidmap_bin: self.newgidmap_bin.clone(),
+            metron_endpoint: self.metron_endpoint.clone(),
+            compat: self.compat.clone(),
+            ..Flags::default()
+        }
+    }
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Makes a store
+    InitStore(InitStore),
+    /// Takes a store away with all that is in it
+    DeleteStore(Ignored),
+    /// Writes the sizes of layers that an old release has pulled
+    #[command(hide = true)]
+    GenerateVolumeSizeMetadata(Nothing),
+    /// Makes a root file system from an image
+    Create(Create),
+    /// Deletes a root file system
+    Delete(Delete),
+    /// Says how much a root file system holds
+    Stats(Stats),
+    /// Removes layers that no root file system uses
+    Clean(Clean),
+    /// Lists the root file systems
+    List(Ignored),
+    /// Says how large the store was configured to be
+    Capacity(Ignored),
+}
+
+impl Command {
+    /// Its name in logs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::InitStore(_) => "init-store",
+            Self::DeleteStore(_) => "delete-store",
+            Self::GenerateVolumeSizeMetadata(_) => "generate-metadata",
+            Self::Create(_) => "create",
+            Self::Delete(_) => "delete",
+            Self::Stats(_) => "stats",
+            Self::Clean(_) => "clean",
+            Self::List(_) => "list",
+            Self::Capacity(_) => "capacity",
+        }
+    }
+}
+
+/// Arguments that are ignored, as the original ignored them.
+#[derive(Debug, Args)]
+pub struct Ignored {
+    /// Ignored
+    #[arg(hide = true)]
+    pub arguments: Vec<String>,
+}
+
+/// No arguments.
+#[derive(Debug, Args)]
+pub struct Nothing {
+    /// None
+    #[arg(hide = true)]
+    pub arguments: Vec<String>,
+}
+
+impl Nothing {
+    /// Fails when there are some.
+    pub fn check(&self) -> Result<(), Error> {
+        require(self.arguments.is_empty(), "invalid arguments - usage: ")
+    }
+}
+
+/// `init-store`
+#[derive(Debug, Args)]
+#[command(override_usage = "grootfs [global options] init-store [options]")]
+pub struct InitStore {
+    /// <namespace id>:<host id>:<size>, may be given several times
+    #[arg(long, value_name = "MAPPING")]
+    pub uid_mapping: Vec<String>,
+    /// <namespace id>:<host id>:<size>, may be given several times
+    #[arg(long, value_name = "MAPPING")]
+    pub gid_mapping: Vec<String>,
+    /// <user>:<group> whose ranges in /etc/subuid and /etc/subgid become the mappings
+    #[arg(long, value_name = "USER:GROUP")]
+    pub rootless: Option<String>,
+    /// Makes a file system of this size in <store>.backing-store and mounts it
+    #[arg(long, value_name = "BYTES")]
+    pub store_size_bytes: Option<i64>,
+    /// Lets that file system go round the page cache of the one below
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean, value_name = "BOOL")]
+    pub with_direct_io: Option<bool>,
+    /// None
+    #[arg(hide = true)]
+    pub arguments: Vec<String>,
+}
+
+impl InitStore {
+    /// Checks the number of arguments.
+    pub fn check(&self) -> Result<(), Error> {
+        let usage = "invalid arguments - usage: init-store --store <path>";
+        require(self.arguments.is_empty(), usage)
+    }
+
+    /// Puts the flags into the configuration.
+    pub fn add_to(&self, flags: &mut Flags) {
+        flags.store_size_bytes = self.store_size_bytes;
+        flags.with_direct_io = self.with_direct_io;
+    }
+}
+
+/// `create`
+#[derive(Debug, Args)]
+#[command(override_usage = "grootfs [global options] create [options] <image> <id>")]
+pub struct Create {
+    /// The image, and the name of the root file system
+    #[arg(value_names = ["IMAGE", "ID"])]
+    pub arguments: Vec<String>,
+    /// Hard limit of the root file system in bytes; 0 for none
+    #[arg(long, value_name = "BYTES")]
+    pub disk_limit_size_bytes: Option<i64>,
+    /// host[:port] of a registry without a valid certificate or without TLS, may be repeated
+    #[arg(long, value_name = "HOST")]
+    pub insecure_registry: Vec<String>,
+    /// Lets the limit count only what is written, not the image
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean, value_name = "BOOL")]
+    pub exclude_image_from_quota: Option<bool>,
+    /// Leaves digests and sizes of layers unchecked (oci: images only)
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean, value_name = "BOOL")]
+    pub skip_layer_validation: Option<bool>,
+    /// Cleans unused layers too
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean, value_name = "BOOL")]
+    pub with_clean: Option<bool>,
+    /// Does not clean
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean, value_name = "BOOL")]
+    pub without_clean: Option<bool>,
+    /// Bytes of layers from which on a clean begins
+    #[arg(long, value_name = "BYTES")]
+    pub threshold_bytes: Option<i64>,
+    /// Mounts the root file system
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean, value_name = "BOOL")]
+    pub with_mount: Option<bool>,
+    /// Leaves mounting to the runtime
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean, value_name = "BOOL")]
+    pub without_mount: Option<bool>,
+    /// User name at the registry
+    #[arg(long, value_name = "NAME")]
+    pub username: Option<String>,
+    /// Password at the registry
+    #[arg(long, value_name = "SECRET")]
+    pub password: Option<String>,
+    /// File that a clean after the create logs to
+    #[arg(long, value_name = "FILE")]
+    pub clean_log_file: Option<PathBuf>,
+}
+
+impl Create {
+    /// Checks the number of arguments.
+    pub fn check(&self) -> Result<(), Error> {
+        let usage = "invalid arguments - usage: create [options] <image> <id>";
+        require(self.arguments.len() == 2, usage)
+    }
+
+    /// Puts the flags into the configuration.
+    pub fn add_to(&self, flags: &mut Flags) -> Result<(), Error> {
+        let both = self.with_clean == Some(true) && self.without_clean == Some(true);
+        require(!both, "with-clean and without-clean cannot be used together")?;
+        flags.disk_limit_size_bytes = self.disk_limit_size_bytes;
+        flags.insecure_registries.clone_from(&self.insecure_registry);
+        flags.exclude_image_from_quota = self.exclude_image_from_quota;
+        flags.skip_layer_validation = self.skip_layer_validation;
+        flags.threshold_bytes = self.threshold_bytes;
+        flags.with_clean = self.without_clean.map(|without| !without).or(self.with_clean);
+        // If both are given, leaving it to the runtime wins (contract 1.3).
+        flags.without_mount = self.without_mount.or(self.with_mount.map(|with| !with));
+        flags.clean_log_file.clone_from(&self.clean_log_file);
+        Ok(())
+    }
+}
+
+/// `delete`
+#[derive(Debug, Args)]
+#[command(override_usage = "grootfs [global options] delete <id|image path>")]
+pub struct Delete {
+    /// Name or path of the root file system
+    #[arg(value_name = "ID")]
+    pub arguments: Vec<String>,
+}
+
+impl Delete {
+    /// Checks the number of arguments.
+    pub fn check(&self) -> Result<(), Error> {
+        require(self.arguments.len() == 1, "id was not specified")
+    }
+}
+
+/// `stats`
+#[derive(Debug, Args)]
+#[command(override_usage = "grootfs [global options] stats [options] <id|image path>")]
+pub struct Stats {
+    /// Name or path of the root file system
+    #[arg(value_name = "ID")]
+    pub arguments: Vec<String>,
+}
+
+impl Stats {
+    /// Checks the number of arguments.
+    pub fn check(&self) -> Result<(), Error> {
+        let usage = "invalid arguments - usage: stats [options] <id|image path>";
+        require(self.arguments.len() == 1, usage)
+    }
+}
+
+/// `clean`
+#[derive(Debug, Args)]
+pub struct Clean {
+    /// Bytes of layers below which nothing is removed
+    #[arg(long, value_name = "BYTES")]
+    pub threshold_bytes: Option<i64>,
+    /// Ignored
+    #[arg(hide = true)]
+    pub arguments: Vec<String>,
+}
+
+fn require(holds: bool, text: &str) -> Result<(), Error> {
+    if holds { Ok(()) } else { Err(Error::Message(text.to_owned())) }
+}
+
+/// The words for true and false that the original took.
+fn boolean(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
+        "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
+        _ => Err("it is true or false".to_owned()),
+    }
+}

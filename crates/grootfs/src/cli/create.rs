@@ -1,0 +1,81 @@
+//! `grootfs create`
+
+use super::Context;
+use super::args::Create;
+use crate::error::Error;
+use crate::image::{self, SourceOptions};
+use crate::pull::Puller;
+use crate::rootfs::{self, Shape};
+use crate::store::id::ImageId;
+use crate::store::images::{self, NewImage};
+use crate::store::{self, gc, locks};
+
+pub fn run(context: &Context, args: &Create) -> Result<String, Error> {
+    let [argument, id] = args.arguments.as_slice() else {
+        return args.check().map(|()| String::new());
+    };
+    create(context, args, argument, id).map_err(|error| error.about_image(argument))
+}
+
+fn create(context: &Context, args: &Create, argument: &str, id: &str) -> Result<String, Error> {
+    let config = &context.config;
+    let source = image::open(argument, &source_options(context, args))?;
+    let driver = context.driver();
+    let store = context.store()?;
+    let id = ImageId::new(id).map_err(store::Error::from)?;
+    images::check_free(&store.layout, &id)?;
+    available(context)?;
+    if config.with_clean {
+        gc::clean(&store, &*driver, config.clean_threshold, &context.log)?;
+    }
+    // `clean` leaves every layer alone from here on, until the image has written what it uses.
+    let lock = locks::acquire(&store.layout, locks::GLOBAL, locks::Mode::Shared)?;
+    let image = source.image().map_err(Error::ImageInfo)?;
+    let log = context.log.session("groot-creating");
+    let puller = Puller { store: &store, driver: &*driver, source: &*source, log: &log };
+    let volumes = puller.pull(&image)?;
+    let shape = Shape {
+        null_args: context.compat().writes_null_args(),
+        mount_at_root: context.compat().mounts_at_root(),
+        declared_volumes: context.compat().binds_declared_volumes(),
+    };
+    let declared: &[String] = if shape.declared_volumes { &image.config.volumes } else { &[] };
+    let new = NewImage {
+        id: &id,
+        volumes: &volumes,
+        mount: !config.without_mount,
+        declared_volumes: declared,
+    };
+    let mount = images::create(&store, &*driver, &new).map_err(Error::making_image)?;
+    drop(lock);
+    let spec = rootfs::spec(&store.layout.image(&id), &image.config, mount.as_ref(), shape)
+        .map_err(|error| Error::Message(error.to_string()))?;
+    Ok(spec + "\n")
+}
+
+fn source_options(context: &Context, args: &Create) -> SourceOptions {
+    let config = &context.config;
+    SourceOptions {
+        insecure_registries: config.insecure_registries.clone(),
+        skip_layer_validation: config.skip_layer_validation,
+        remote_layer_client_certificates_path: config.remote_layer_client_certificates_path.clone(),
+        username: args.username.clone(),
+        password: args.password.clone().map(Into::into),
+        ..SourceOptions::default()
+    }
+}
+
+/// Refuses what this version does not do, before anything is pulled.
+fn available(context: &Context) -> Result<(), Error> {
+    let config = &context.config;
+    if config.disk_limit > 0 {
+        return Err(Error::NotYet("--disk-limit-size-bytes"));
+    }
+    if config.with_clean && config.compat == crate::config::Compat::Garden {
+        return Err(Error::NotYet("--with-clean in the garden compat mode"));
+    }
+    if !rustix::process::geteuid().is_root() {
+        return Err(Error::NotYet("create by a user other than root"));
+    }
+    Ok(())
+}

@@ -1,0 +1,120 @@
+//! The configuration file (contract sections 2 and B1). Every key is optional, unknown ones are
+//! ignored, and a key without a value counts as not given.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::Error;
+use crate::error::AtPath;
+
+/// Larger files are refused: a configuration is a page.
+const LARGEST: u64 = 1 << 20;
+
+/// The file as it is written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct File {
+    pub store: Option<PathBuf>,
+    pub driver: Option<String>,
+    pub drax_bin: Option<PathBuf>,
+    pub tardis_bin: Option<PathBuf>,
+    pub btrfs_progs_path: Option<PathBuf>,
+    pub newuidmap_bin: Option<PathBuf>,
+    pub newgidmap_bin: Option<PathBuf>,
+    pub metron_endpoint: Option<String>,
+    pub log_level: Option<String>,
+    pub log_file: Option<PathBuf>,
+    pub log_timestamp_format: Option<String>,
+    pub compat: Option<String>,
+    pub create: Option<Create>,
+    pub clean: Option<Clean>,
+    pub init: Option<Init>,
+}
+
+/// The `create` section.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Create {
+    pub exclude_image_from_quota: Option<bool>,
+    pub skip_layer_validation: Option<bool>,
+    pub with_clean: Option<bool>,
+    pub without_mount: Option<bool>,
+    pub disk_limit_size_bytes: Option<i64>,
+    pub insecure_registries: Option<Vec<String>>,
+    pub remote_layer_client_certificates_path: Option<PathBuf>,
+    pub clean_log_file: Option<PathBuf>,
+}
+
+/// The `clean` section.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Clean {
+    pub threshold_bytes: Option<i64>,
+    pub ignore_images: Option<Vec<String>>,
+}
+
+/// The `init` section.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Init {
+    pub store_size_bytes: Option<i64>,
+    pub with_direct_io: Option<bool>,
+    pub owneruser: Option<String>,
+    pub ownergroup: Option<String>,
+}
+
+/// Reads the file; an empty one is an empty configuration.
+pub fn read(path: &Path) -> Result<File, Error> {
+    let metadata = std::fs::metadata(path).at("open", path).map_err(Error::Unreadable)?;
+    if metadata.len() > LARGEST {
+        let why = format!("{} bytes are too many for a configuration", metadata.len());
+        return Err(Error::Invalid { path: path.to_owned(), why });
+    }
+    let text = std::fs::read_to_string(path).at("open", path).map_err(Error::Unreadable)?;
+    parse(&text).map_err(|why| Error::Invalid { path: path.to_owned(), why })
+}
+
+fn parse(text: &str) -> Result<File, String> {
+    let empty = |line: &str| matches!(line.trim(), "" | "---") || line.trim().starts_with('#');
+    if text.lines().all(empty) {
+        return Ok(File::default());
+    }
+    serde_saphyr::from_str::<File>(text).map_err(|error| {
+        let line = error.location().map_or(0, |location| location.line());
+        let text = error.to_string();
+        let first = text.lines().next().unwrap_or_default();
+        format!("line {line}: cannot unmarshal: {first}")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_operators_write() {
+        let file = parse(
+            "store: /s\nunknown: {a: [1]}\ncreate:\n  with_clean: yes\n  insecure_registries: [10.0.0.1:5000]\n\
+             clean:\n  threshold_bytes: 10737418240\ninit:\n  owneruser: \"\"\n",
+        )
+        .unwrap();
+        assert_eq!(file.store.as_deref(), Some(Path::new("/s")));
+        let create = file.create.unwrap();
+        assert_eq!(create.with_clean, Some(true));
+        assert_eq!(create.insecure_registries.unwrap(), ["10.0.0.1:5000"]);
+        assert_eq!(file.clean.unwrap().threshold_bytes, Some(10_737_418_240));
+        assert!(parse("").unwrap().store.is_none());
+        assert!(parse("# nothing\n---\n").unwrap().store.is_none());
+        assert!(parse("create:\nstore:\n").unwrap().create.is_none());
+    }
+
+    #[test]
+    fn names_the_line_that_is_wrong() {
+        for bad in ["- a\n- b\n", "just text", "store: /s\nclean:\n  threshold_bytes: much\n"] {
+            assert!(parse(bad).unwrap_err().starts_with("line "), "{bad}");
+        }
+        let text = parse("store: /s\nclean:\n  threshold_bytes: much\n").unwrap_err();
+        assert!(text.starts_with("line 3:"), "{text}");
+    }
+}

@@ -1,0 +1,203 @@
+//! Layers as snapshots of each other on btrfs.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::{Doing, Driver, Error, Kind, Mount, NewRoot, Usage, VolumeTree, files};
+use crate::error::{AtPath, PathError};
+use crate::idmap::Owner;
+use crate::store::layout::{ImagePaths, Layout};
+
+/// The driver.
+#[derive(Debug)]
+pub struct Btrfs {
+    layout: Layout,
+}
+
+impl Btrfs {
+    /// A driver for one store.
+    pub fn new(layout: Layout) -> Self {
+        Self { layout }
+    }
+
+    fn snapshot(&self, volume: &str, target: &Path) -> Result<(), Error> {
+        let source = self.layout.volume(volume);
+        let Some(source_fd) = files::open_existing(&source)? else {
+            return Err(Error::VolumeMissing(source));
+        };
+        let (parent, name) = split(target)?;
+        let parent_fd = files::open_directory(parent)?;
+        groot_sys::btrfs::snapshot(source_fd.as_fd(), parent_fd.as_fd(), name).doing(format!(
+            "creating btrfs snapshot from `{}` to `{}`",
+            source.display(),
+            target.display()
+        ))
+    }
+}
+
+impl Driver for Btrfs {
+    fn kind(&self) -> Kind {
+        Kind::Btrfs
+    }
+
+    fn stacks_volumes(&self) -> bool {
+        true
+    }
+
+    fn check_filesystem(&self, path: &Path) -> Result<(), Error> {
+        files::require_filesystem(path, groot_sys::fs::BTRFS_MAGIC, self.kind(), "a btrfs mount")
+    }
+
+    fn format(&self, device: &Path, tools: Option<&Path>) -> Result<(), Error> {
+        let program = tools.map_or_else(|| PathBuf::from("mkfs.btrfs"), |t| t.join("mkfs.btrfs"));
+        files::run_formatter("BTRFS", Command::new(program).arg("-f").arg(device))
+    }
+
+    fn mount_store(&self, device: &Path) -> Result<(), Error> {
+        groot_sys::mount::filesystem(
+            device,
+            self.layout.root(),
+            "btrfs",
+            "user_subvol_rm_allowed,noatime",
+        )
+        .doing("mounting the store")
+    }
+
+    fn enable_limits(&self) -> Result<(), Error> {
+        let root = files::open_directory(self.layout.root())?;
+        groot_sys::btrfs::enable_quota(root.as_fd()).doing("enabling btrfs quotas")
+    }
+
+    fn configure_store(&self, _owner: Option<Owner>) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn create_volume(&self, parent: Option<&str>, name: &str) -> Result<(), Error> {
+        let target = self.layout.volume(name);
+        if let Some(parent) = parent {
+            return self.snapshot(parent, &target);
+        }
+        let volumes = files::open_directory(&self.layout.volumes())?;
+        groot_sys::btrfs::create_subvolume(volumes.as_fd(), OsStr::new(name))
+            .doing(format!("creating btrfs volume `{}`", target.display()))?;
+        fs::set_permissions(&target, fs::Permissions::from_mode(0o755)).at("chmod", &target)?;
+        Ok(())
+    }
+
+    fn open_volume(&self, name: &str) -> Result<VolumeTree, Error> {
+        let root = files::open_directory(&self.layout.volume(name))?;
+        Ok(VolumeTree { root, whiteout_device: None })
+    }
+
+    fn publish_volume(&self, from: &str, to: &str) -> Result<(), Error> {
+        let target = self.layout.volume(to);
+        if target.is_dir() {
+            return self.destroy_volume(from);
+        }
+        files::rename(&self.layout.volume(from), &target)
+    }
+
+    fn retire_volume(&self, name: &str, garbage: &str) -> Result<(), Error> {
+        files::rename(&self.layout.volume(name), &self.layout.volume(garbage))
+    }
+
+    fn destroy_volume(&self, name: &str) -> Result<(), Error> {
+        destroy_subvolumes(&self.layout.volume(name))
+    }
+
+    fn create_root(&self, root: &NewRoot<'_>) -> Result<Option<Mount>, Error> {
+        let paths = root.paths;
+        let Some(top) = root.volumes.last() else {
+            return Err(Error::Usage("an image without layers has no root".into()));
+        };
+        let target = if root.mount { paths.rootfs() } else { paths.snapshot() };
+        self.snapshot(top, &target)?;
+        fs::set_permissions(&target, fs::Permissions::from_mode(0o755)).at("chmod", &target)?;
+        files::chown(&target, Some(root.owner))?;
+        if root.mount {
+            return Ok(None);
+        }
+        files::make_directory(&paths.rootfs(), 0o755, Some(root.owner))?;
+        Ok(Some(Mount::Bind(target)))
+    }
+
+    fn unmount_root(&self, paths: &ImagePaths) -> Result<(), Error> {
+        // The snapshot is no mount, but the runtime or a person may have bound something here.
+        files::unmount(&paths.rootfs())
+    }
+
+    fn destroy_root(&self, paths: &ImagePaths) -> Result<(), Error> {
+        destroy_subvolumes(&paths.rootfs())?;
+        destroy_subvolumes(&paths.snapshot())?;
+        files::remove_tree(paths.dir())
+    }
+
+    fn usage(&self, paths: &ImagePaths) -> Result<Usage, Error> {
+        let snapshot = paths.snapshot();
+        let path = if snapshot.is_dir() { snapshot } else { paths.rootfs() };
+        let fd = files::open_directory(&path)?;
+        let usage = || {
+            groot_sys::btrfs::sync(fd.as_fd())?;
+            let id = groot_sys::btrfs::subvolume_id(fd.as_fd())?;
+            groot_sys::btrfs::qgroup_usage(fd.as_fd(), id)
+        };
+        let usage = usage().doing(format!(
+            "could not parse stats: btrfs counts nothing for `{}` while quotas are off (`btrfs \
+             quota enable {}` turns them on)",
+            path.display(),
+            self.layout.root().display()
+        ))?;
+        Ok(Usage { total: usage.referenced, exclusive: usage.exclusive })
+    }
+}
+
+/// Removes a subvolume with all subvolumes in it, or a plain tree. May be repeated.
+fn destroy_subvolumes(path: &Path) -> Result<(), Error> {
+    let (parent, name) = split(path)?;
+    let (Some(parent_fd), Some(fd)) = (files::open_existing(parent)?, existing_directory(path)?)
+    else {
+        return files::remove_file(path);
+    };
+    let nested = groot_sys::btrfs::nested_subvolumes(fd.as_fd())
+        .doing(format!("listing subvolumes of {}", path.display()))?;
+    for below in nested {
+        let below = path.join(below);
+        let (parent, name) = split(&below)?;
+        let parent_fd = files::open_directory(parent)?;
+        groot_sys::btrfs::destroy_subvolume(parent_fd.as_fd(), name)
+            .doing(format!("destroying volume {}", below.display()))?;
+    }
+    let is_subvolume = groot_sys::btrfs::is_subvolume(fd.as_fd())
+        .doing(format!("looking at {}", path.display()))?;
+    drop(fd);
+    if !is_subvolume {
+        return files::remove_tree(path);
+    }
+    groot_sys::btrfs::destroy_subvolume(parent_fd.as_fd(), name)
+        .doing(format!("destroying volume {}", path.display()))
+}
+
+/// Opens a directory; `None` where there is none, or something that is not a directory.
+fn existing_directory(path: &Path) -> Result<Option<OwnedFd>, Error> {
+    match files::open_existing(path) {
+        Err(Error::Path(PathError { error, .. }))
+            if matches!(error.kind(), io::ErrorKind::NotADirectory)
+                || error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) =>
+        {
+            Ok(None)
+        }
+        other => other,
+    }
+}
+
+fn split(path: &Path) -> Result<(&Path, &OsStr), Error> {
+    match (path.parent(), path.file_name()) {
+        (Some(parent), Some(name)) => Ok((parent, name)),
+        _ => Err(Error::Usage(format!("{} names no file", path.display()))),
+    }
+}

@@ -1,0 +1,141 @@
+//! File operations that both drivers do in the same way.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use rustix::fs::{CWD, Mode, OFlags, openat};
+
+use super::{Doing, Error, Kind};
+use crate::error::{AtPath, PathError};
+use crate::idmap::Owner;
+
+/// How often a busy mount is tried again, and how long is waited in between (contract B5).
+const UNMOUNT_TRIES: u32 = 50;
+const UNMOUNT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Fails unless `path` lies on a file system with this magic number.
+pub fn require_filesystem(
+    path: &Path,
+    magic: i64,
+    driver: Kind,
+    needs: &'static str,
+) -> Result<(), Error> {
+    let found = groot_sys::fs::filesystem_type(path).doing("checking the file system")?;
+    if found == magic {
+        return Ok(());
+    }
+    Err(Error::WrongFilesystem { path: path.to_owned(), driver, needs })
+}
+
+/// Runs a formatter; `label` is how the original names the file system.
+pub fn run_formatter(label: &str, command: &mut Command) -> Result<(), Error> {
+    let program = command.get_program().to_owned();
+    let output = command.stdin(Stdio::null()).output().map_err(|error| {
+        let package = if label == "XFS" { "xfsprogs" } else { "btrfs-progs" };
+        let why = crate::error::reason(&error);
+        Error::Usage(format!(
+            "Formatting {label} filesystem: {}: {why} (is the package {package} installed?)",
+            program.display()
+        ))
+    })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(Error::Usage(format!(
+        "Formatting {label} filesystem: {}: {}",
+        output.status.to_string().replace("exit status: ", "exit status "),
+        String::from_utf8_lossy(&output.stderr).trim()
+    )))
+}
+
+/// Makes a directory with exactly this mode, whatever the umask; one that is there is taken over.
+pub fn make_directory(path: &Path, mode: u32, owner: Option<Owner>) -> Result<(), Error> {
+    match fs::DirBuilder::new().mode(mode).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
+        other => other.at("mkdir", path)?,
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).at("chmod", path)?;
+    chown(path, owner)
+}
+
+/// Gives a file to its owner, never through a symlink.
+pub fn chown(path: &Path, owner: Option<Owner>) -> Result<(), Error> {
+    let Some(Owner { uid, gid }) = owner else { return Ok(()) };
+    std::os::unix::fs::lchown(path, Some(uid), Some(gid)).at("chown", path)?;
+    Ok(())
+}
+
+/// Removes a file. One that is not there is success.
+pub fn remove_file(path: &Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => Ok(other.at("unlink", path)?),
+    }
+}
+
+/// Renames a file or directory.
+pub fn rename(from: &Path, to: &Path) -> Result<(), Error> {
+    Ok(fs::rename(from, to).at("rename", from)?)
+}
+
+/// Removes a tree. One that is not there is success.
+pub fn remove_tree(path: &Path) -> Result<(), Error> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Ok(());
+    };
+    let Some(parent_fd) = open_existing(parent)? else { return Ok(()) };
+    remove_tree_at(&parent_fd, parent, name)
+}
+
+fn remove_tree_at(parent_fd: &OwnedFd, parent: &Path, name: &OsStr) -> Result<(), Error> {
+    groot_sys::fs::remove_tree(parent_fd.as_fd(), name)
+        .doing(format!("removing {}", parent.join(name).display()))
+}
+
+/// Opens a directory for reading, never through a symlink at its end.
+pub fn open_directory(path: &Path) -> Result<OwnedFd, Error> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(openat(CWD, path, flags, Mode::empty()).at("open", path)?)
+}
+
+/// Opens a directory, or says that there is none.
+pub fn open_existing(path: &Path) -> Result<Option<OwnedFd>, Error> {
+    match open_directory(path) {
+        Err(Error::Path(PathError { error, .. })) if error.kind() == io::ErrorKind::NotFound => {
+            Ok(None)
+        }
+        other => other.map(Some),
+    }
+}
+
+/// Unmounts a directory as often as something is mounted on it; waits a while where it is busy.
+pub fn unmount(path: &Path) -> Result<(), Error> {
+    let mut tries = 0;
+    loop {
+        match groot_sys::mount::unmount(path) {
+            Ok(()) => {}
+            // EINVAL: nothing is mounted there (any more). ENOENT: nothing is there.
+            Err(error)
+                if matches!(error.errno(), rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) =>
+            {
+                return Ok(());
+            }
+            Err(error) if error.errno() == rustix::io::Errno::BUSY && tries < UNMOUNT_TRIES => {
+                tries += 1;
+                std::thread::sleep(UNMOUNT_PAUSE);
+            }
+            other => {
+                return other.doing(format!(
+                    "unmount rootfs path \"{}\" failed (a process still uses it?)",
+                    path.display()
+                ));
+            }
+        }
+    }
+}

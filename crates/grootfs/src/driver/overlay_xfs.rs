@@ -1,0 +1,265 @@
+//! Layers as directories of XFS, mounted on top of each other by overlay.
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::fs::{CWD, Mode, OFlags, openat};
+
+use super::{Doing, Driver, Error, Kind, Mount, NewRoot, Usage, VolumeTree, files};
+use crate::error::{AtPath, PathError};
+use crate::idmap::Owner;
+use crate::store::layout::{ImagePaths, Layout};
+
+/// The driver.
+#[derive(Debug)]
+pub struct OverlayXfs {
+    layout: Layout,
+}
+
+impl OverlayXfs {
+    /// A driver for one store.
+    pub fn new(layout: Layout) -> Self {
+        Self { layout }
+    }
+
+    /// The file that holds a volume's short name.
+    fn link_file(&self, volume: &str) -> PathBuf {
+        self.layout.links().join(volume)
+    }
+
+    /// The short name of a volume, made again when it was lost.
+    fn short_name(&self, volume: &str) -> Result<String, Error> {
+        let file = self.link_file(volume);
+        match fs::read_to_string(&file) {
+            Ok(short) if is_short_name(&short) => Ok(short),
+            Ok(_) => self.link_existing(volume),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.link_existing(volume),
+            Err(error) => Err(PathError { operation: "open", path: file, error }.into()),
+        }
+    }
+
+    /// Gives a volume that has lost its short name another one.
+    fn link_existing(&self, volume: &str) -> Result<String, Error> {
+        let target = self.layout.volume(volume);
+        if target.is_dir() { self.link(volume) } else { Err(Error::VolumeMissing(target)) }
+    }
+
+    /// Gives a volume a short name: a symlink, and a file that holds the symlink's name.
+    fn link(&self, volume: &str) -> Result<String, Error> {
+        let target = self.layout.volume(volume);
+        let short = loop {
+            let short = new_short_name();
+            let link = self.layout.links().join(&short);
+            match std::os::unix::fs::symlink(&target, &link) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                other => break other.at("symlink", &link).map(|()| short)?,
+            }
+        };
+        // Written aside and renamed: a reader sees the old name, the new one, or none.
+        let file = self.link_file(volume);
+        let aside = self.layout.tmp().join(format!("link-{short}"));
+        fs::write(&aside, &short).at("write", &aside)?;
+        fs::rename(&aside, &file).at("rename", &file)?;
+        Ok(short)
+    }
+
+    fn unlink(&self, volume: &str) -> Result<(), Error> {
+        let file = self.link_file(volume);
+        if let Ok(short) = fs::read_to_string(&file)
+            && is_short_name(&short)
+        {
+            files::remove_file(&self.layout.links().join(short))?;
+        }
+        files::remove_file(&file)
+    }
+
+    fn make_whiteout_device(&self, owner: Option<Owner>) -> Result<(), Error> {
+        let path = self.layout.whiteout_device();
+        let metadata = match fs::symlink_metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                groot_sys::fs::make_device(CWD, &path, 0).doing("creating whiteout device")?;
+                fs::symlink_metadata(&path).at("lstat", &path)?
+            }
+            other => other.at("lstat", &path)?,
+        };
+        if !metadata.file_type().is_char_device() || metadata.rdev() != 0 {
+            return Err(Error::NotAWhiteoutDevice(path));
+        }
+        files::chown(&path, owner)
+    }
+}
+
+impl Driver for OverlayXfs {
+    fn kind(&self) -> Kind {
+        Kind::OverlayXfs
+    }
+
+    fn stacks_volumes(&self) -> bool {
+        false
+    }
+
+    fn check_filesystem(&self, path: &Path) -> Result<(), Error> {
+        files::require_filesystem(path, groot_sys::fs::XFS_MAGIC, self.kind(), "an XFS mount")
+    }
+
+    fn format(&self, device: &Path, _tools: Option<&Path>) -> Result<(), Error> {
+        let mut command = Command::new("mkfs.xfs");
+        files::run_formatter("XFS", command.arg("-f").arg(device))
+    }
+
+    fn mount_store(&self, device: &Path) -> Result<(), Error> {
+        let mount =
+            |options| groot_sys::mount::filesystem(device, self.layout.root(), "xfs", options);
+        // A kernel without XFS quotas refuses `pquota`: the store then works, limits do not.
+        match mount("pquota,noatime") {
+            Err(error) if error.errno() == rustix::io::Errno::INVAL => {
+                mount("noatime").doing("mounting the store")
+            }
+            other => other.doing("mounting the store"),
+        }
+    }
+
+    fn enable_limits(&self) -> Result<(), Error> {
+        // Project quotas are a mount option, which `mount_store` gives.
+        Ok(())
+    }
+
+    fn configure_store(&self, owner: Option<Owner>) -> Result<(), Error> {
+        self.make_whiteout_device(owner)?;
+        for directory in [self.layout.links(), self.layout.project_ids()] {
+            files::make_directory(&directory, 0o755, owner)?;
+        }
+        Ok(())
+    }
+
+    fn create_volume(&self, _parent: Option<&str>, name: &str) -> Result<(), Error> {
+        let path = self.layout.volume(name);
+        fs::DirBuilder::new().mode(0o755).create(&path).at("mkdir", &path)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).at("chmod", &path)?;
+        Ok(())
+    }
+
+    fn open_volume(&self, name: &str) -> Result<VolumeTree, Error> {
+        let device = self.layout.whiteout_device();
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let device = openat(CWD, &device, flags, Mode::empty()).at("open", &device)?;
+        Ok(VolumeTree {
+            root: files::open_directory(&self.layout.volume(name))?,
+            whiteout_device: Some(device),
+        })
+    }
+
+    fn publish_volume(&self, from: &str, to: &str) -> Result<(), Error> {
+        let target = self.layout.volume(to);
+        if target.is_dir() {
+            return self.destroy_volume(from);
+        }
+        // The name first, so that no volume is ever without one; a crash in between leaves a
+        // name that points nowhere, which the next publishing replaces and `clean` removes.
+        self.unlink(to)?;
+        self.link(to)?;
+        files::rename(&self.layout.volume(from), &target)
+    }
+
+    fn retire_volume(&self, name: &str, garbage: &str) -> Result<(), Error> {
+        self.unlink(name)?;
+        files::rename(&self.layout.volume(name), &self.layout.volume(garbage))
+    }
+
+    fn destroy_volume(&self, name: &str) -> Result<(), Error> {
+        self.unlink(name)?;
+        files::remove_tree(&self.layout.volume(name))
+    }
+
+    fn create_root(&self, root: &NewRoot<'_>) -> Result<Option<Mount>, Error> {
+        let paths = root.paths;
+        let mut lower = Vec::with_capacity(root.volumes.len());
+        for volume in root.volumes.iter().rev() {
+            lower.push(Path::new("l").join(self.short_name(volume)?));
+        }
+        for directory in [paths.upper(), paths.work(), paths.rootfs()] {
+            files::make_directory(&directory, 0o755, Some(root.owner))?;
+        }
+        write_info(&paths.info(), root.layers_size)?;
+        let (upper, work) = (paths.upper(), paths.work());
+        if !root.mount {
+            let lower = lower.iter().map(|name| self.layout.root().join(name)).collect();
+            return Ok(Some(Mount::Overlay { lower, upper, work }));
+        }
+        let overlay = groot_sys::mount::Overlay {
+            base: self.layout.root(),
+            lower: &lower,
+            upper: &upper,
+            work: &work,
+            target: &paths.rootfs(),
+        };
+        groot_sys::mount::overlay(&overlay).doing("mounting overlay")?;
+        Ok(None)
+    }
+
+    fn unmount_root(&self, paths: &ImagePaths) -> Result<(), Error> {
+        files::unmount(&paths.rootfs())
+    }
+
+    fn destroy_root(&self, paths: &ImagePaths) -> Result<(), Error> {
+        files::remove_tree(paths.dir())
+    }
+
+    fn usage(&self, paths: &ImagePaths) -> Result<Usage, Error> {
+        let info = paths.info();
+        let text = fs::read_to_string(&info).at("open", &info)?;
+        let layers: u64 = text.trim().parse().map_err(|_| {
+            Error::Usage(format!("reading image info {}: `{text}` is no number", info.display()))
+        })?;
+        // Without a limit there is no project to count, and the original says 0 (contract 7.2).
+        Ok(Usage { total: layers, exclusive: 0 })
+    }
+}
+
+/// Letters of short names: what a path and a mount option take as they are.
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+/// A new short name: ten letters and the pid (contract 3.5). The kernel's hash keys are random.
+fn new_short_name() -> String {
+    use std::hash::{BuildHasher, RandomState};
+    let mut random = RandomState::new().hash_one(std::process::id());
+    let mut name = String::with_capacity(20);
+    for _ in 0..10 {
+        name.push(char::from(ALPHABET[(random & 63) as usize]));
+        random >>= 6;
+    }
+    name + &std::process::id().to_string()
+}
+
+/// Whether the content of a link file is a name and not a path to somewhere else.
+fn is_short_name(name: &str) -> bool {
+    (1..=64).contains(&name.len()) && name.bytes().all(|byte| ALPHABET.contains(&byte))
+}
+
+fn write_info(path: &Path, size: u64) -> Result<(), Error> {
+    let mut file = fs::OpenOptions::new()
+        .create_new(true)
+        .write(true)
+        .mode(0o600)
+        .open(path)
+        .at("open", path)?;
+    file.write_all(size.to_string().as_bytes()).at("write", path)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_names_are_names() {
+        let (a, b) = (new_short_name(), new_short_name());
+        assert!(is_short_name(&a) && is_short_name(&b) && a != b, "{a} {b}");
+        for bad in ["", "..", "a/b", "a,b", "a:b", &"a".repeat(65)] {
+            assert!(!is_short_name(bad), "{bad}");
+        }
+    }
+}

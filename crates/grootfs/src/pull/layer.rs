@@ -1,0 +1,115 @@
+//! One layer into one incomplete volume.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Component, Path};
+use std::sync::atomic::AtomicBool;
+
+use rustix::fs::{Gid, Mode, OFlags, Uid, fchmod, fchown, fstat, mkdirat, openat};
+use rustix::io::Errno;
+
+use super::{Error, Puller, stream};
+use crate::driver::VolumeTree;
+use crate::image::Layer;
+use crate::unpack::{self, Limits, OnDisk, Target};
+
+impl Puller<'_> {
+    /// Streams a layer into a new volume; returns the bytes that its regular files hold.
+    pub(super) fn fill(&self, layer: &Layer, name: &str, stop: &AtomicBool) -> Result<u64, Error> {
+        let tree = self
+            .driver
+            .open_volume(name)
+            .map_err(|error| Error::Volume { blob: layer.blob.clone(), source: error.into() })?;
+        self.prepare_root(layer, &tree)?;
+        if let Some(base) = &layer.base_directory {
+            self.prepare_base_directory(layer, &tree, base)?;
+        }
+        let unpacked = stream::run(self.source, layer, stop, |input| {
+            let target = Target {
+                root: tree.root.as_fd(),
+                on_disk: tree.whiteout_device.as_ref().map_or(OnDisk::Plain, |device| {
+                    OnDisk::Overlay { whiteout_device: device.as_fd() }
+                }),
+                mappings: &self.store.mappings,
+                base_directory: layer.base_directory.as_deref(),
+                limits: Limits { bytes: u64::MAX, entries: u64::MAX },
+            };
+            unpack::unpack(input, &target)
+        });
+        let unpacked = unpacked.map_err(|failure| match failure {
+            stream::Failure::Stream(source) => Error::Stream { blob: layer.blob.clone(), source },
+            stream::Failure::Unpack(source) => Error::Unpack { blob: layer.blob.clone(), source },
+            stream::Failure::Stopped => Error::Stopped,
+        })?;
+        for warning in &unpacked.warnings {
+            self.log.info("unpacking-layer.warning", warning);
+        }
+        Ok(unpacked.bytes)
+    }
+
+    /// The root of a layer belongs to the mapped root, until the layer says otherwise.
+    fn prepare_root(&self, layer: &Layer, tree: &VolumeTree) -> Result<(), Error> {
+        let owner = self.store.owner();
+        let stacked = self.driver.stacks_volumes() && layer.parent.is_some();
+        if stacked || (owner.uid == 0 && owner.gid == 0) {
+            return Ok(());
+        }
+        let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
+        fchown(&tree.root, Some(uid), Some(gid)).map_err(|errno| {
+            Error::BaseDirectory(format!(
+                "changing volume ownership to {}:{}: chown: {errno}",
+                owner.uid, owner.gid
+            ))
+        })
+    }
+
+    /// Makes the base directory with mode and owner of the same path in the parent (contract 4.6).
+    fn prepare_base_directory(
+        &self,
+        layer: &Layer,
+        tree: &VolumeTree,
+        base: &Path,
+    ) -> Result<(), Error> {
+        let missing = || {
+            Error::BaseDirectory(format!(
+                "base directory not found in parent layer: {} (the layers below `{}` do not have it)",
+                base.display(),
+                layer.blob
+            ))
+        };
+        let parent = layer.parent.as_deref().ok_or_else(missing)?;
+        let parent = self.driver.open_volume(parent).map_err(|_| missing())?;
+        copy_directories(&parent.root, &tree.root, base).map_err(|errno| match errno {
+            Errno::NOENT => missing(),
+            _ => Error::BaseDirectory(format!(
+                "could not create base directory in child layer: {}: {errno}",
+                base.display()
+            )),
+        })
+    }
+}
+
+/// Makes the directories of `path` below `to` as they are below `from`. Symlinks are not followed.
+fn copy_directories(from: &OwnedFd, to: &OwnedFd, path: &Path) -> Result<(), Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let open = |dir: &OwnedFd, name: &Path| openat(dir, name, flags, Mode::empty());
+    let mut from = open(from, Path::new("."))?;
+    let mut to = open(to, Path::new("."))?;
+    for part in path.components() {
+        let Component::Normal(name) = part else { continue };
+        let name = Path::new(name);
+        from = open(&from, name)?;
+        to = match mkdirat(&to, name, Mode::from_raw_mode(0o755)) {
+            Err(Errno::EXIST) => open(&to, name)?,
+            Err(errno) => return Err(errno),
+            Ok(()) => {
+                let made = open(&to, name)?;
+                let like = fstat(&from)?;
+                let (uid, gid) = (Uid::from_raw(like.st_uid), Gid::from_raw(like.st_gid));
+                fchown(&made, Some(uid), Some(gid))?;
+                fchmod(&made, Mode::from_raw_mode(like.st_mode & 0o7777))?;
+                made
+            }
+        };
+    }
+    Ok(())
+}

@@ -1,0 +1,168 @@
+//! Root file systems in the store: making, listing, deleting them.
+//!
+//! The directory `images/<id>` is made by one `mkdir`, which elects the winner of two creates of
+//! one id. Who makes or deletes an image holds an exclusive `flock(2)` on that directory itself,
+//! so the lock needs no file of its own and goes away with the image.
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, openat};
+use rustix::io::Errno;
+
+use super::id::ImageId;
+use super::layout::{GARBAGE, ImagePaths, Layout};
+use super::{Doing, Error, Store, dependencies, volumes};
+use crate::driver::{Driver, Mount, NewRoot};
+use crate::error::{AtPath, PathError};
+
+/// What a new root file system is made of.
+#[derive(Debug)]
+pub struct NewImage<'a> {
+    /// Its name.
+    pub id: &'a ImageId,
+    /// Chain ids of its layers, base first. The caller holds the global lock shared, so that
+    /// `clean` leaves them alone until the dependency file is written.
+    pub volumes: &'a [String],
+    /// Whether to mount it.
+    pub mount: bool,
+    /// Absolute paths that the image declares as volumes.
+    pub declared_volumes: &'a [String],
+}
+
+/// Fails when the id is taken.
+pub fn check_free(layout: &Layout, id: &ImageId) -> Result<(), Error> {
+    let path = layout.image(id);
+    match fs::symlink_metadata(path.dir()) {
+        Ok(_) => Err(Error::Exists(id.clone())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => {
+            let source = PathError { operation: "stat", path: path.dir().to_owned(), error };
+            Err(source).doing(format!("checking id exists: checking if image `{id}` exists"))
+        }
+    }
+}
+
+/// Makes a root file system; on failure nothing of it is left.
+///
+/// Returns what the runtime has to mount, if it was not mounted here.
+pub fn create(
+    store: &Store,
+    driver: &dyn Driver,
+    image: &NewImage<'_>,
+) -> Result<Option<Mount>, Error> {
+    let paths = store.layout.image(image.id);
+    match fs::DirBuilder::new().mode(0o700).create(paths.dir()) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            return Err(Error::Exists(image.id.clone()));
+        }
+        other => other.at("mkdir", paths.dir()).doing("making image path")?,
+    }
+    let lock = lock_directory(paths.dir())?;
+    let made = fill(store, driver, image, &paths);
+    if made.is_err() && still_ours(&lock, paths.dir()) {
+        // The first error is the one to report. What cannot be removed is left to `clean`.
+        let _ = remove(store, driver, image.id);
+    }
+    made
+}
+
+fn fill(
+    store: &Store,
+    driver: &dyn Driver,
+    image: &NewImage<'_>,
+    paths: &ImagePaths,
+) -> Result<Option<Mount>, Error> {
+    // Before anything uses a volume, so that no crash leaves a root whose layers look unused.
+    dependencies::write(&store.layout, image.id, image.volumes)?;
+    let mut layers_size = 0_u64;
+    for volume in image.volumes {
+        layers_size = layers_size.saturating_add(volumes::size(&store.layout, volume)?);
+    }
+    let owner = store.owner();
+    let root = NewRoot { paths, volumes: image.volumes, layers_size, mount: image.mount, owner };
+    let mount = driver.create_root(&root).doing("creating image")?;
+    for volume in image.declared_volumes {
+        let path = paths.declared_volume(volume);
+        fs::DirBuilder::new().mode(0o755).create(&path).at("mkdir", &path)?;
+        std::os::unix::fs::chown(&path, Some(owner.uid), Some(owner.gid)).at("chown", &path)?;
+    }
+    std::os::unix::fs::chown(paths.dir(), Some(owner.uid), Some(owner.gid))
+        .at("chown", paths.dir())?;
+    Ok(mount)
+}
+
+/// Deletes a root file system. Its layers stay. May be repeated after a failure.
+pub fn delete(store: &Store, driver: &dyn Driver, id: &ImageId) -> Result<(), Error> {
+    let dir = store.layout.image(id).dir().to_owned();
+    match fs::symlink_metadata(&dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(Error::NotFound(id.clone()));
+        }
+        other => other.at("stat", &dir).doing(format!("unable to check image: {id}"))?,
+    };
+    let _lock = match lock_directory(&dir) {
+        // Somebody else has just deleted it: what was asked for is done.
+        Err(Error::Path(error)) if error.error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    remove(store, driver, id)
+}
+
+/// Unmounts, moves aside, forgets, removes. The caller holds the lock of the directory.
+fn remove(store: &Store, driver: &dyn Driver, id: &ImageId) -> Result<(), Error> {
+    let paths = store.layout.image(id);
+    let failing = || format!("deleting image path '{}' failed", paths.dir().display());
+    driver.unmount_root(&paths).doing(failing())?;
+    let aside = aside(&store.layout, id);
+    match fs::rename(paths.dir(), &aside) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other.at("rename", paths.dir()).doing(failing())?,
+    }
+    dependencies::remove(&store.layout, id)?;
+    driver.destroy_root(&ImagePaths::at(aside)).doing(failing())
+}
+
+/// Where an image goes while it is being removed; `clean` finishes what stays there.
+fn aside(layout: &Layout, id: &ImageId) -> PathBuf {
+    // Not with the id at full length: id and number together must fit a file name.
+    let id: String = id.as_str().chars().take(40).collect();
+    layout.tmp().join(format!("{GARBAGE}image-{}-{id}", volumes::unique()))
+}
+
+/// Whether a name in `tmp` is that of an image being removed.
+pub(super) fn is_aside(name: &str) -> bool {
+    name.strip_prefix(GARBAGE).is_some_and(|rest| rest.starts_with("image-"))
+}
+
+fn lock_directory(dir: &Path) -> Result<OwnedFd, Error> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = openat(CWD, dir, flags, Mode::empty()).at("open", dir)?;
+    loop {
+        match flock(&fd, FlockOperation::LockExclusive) {
+            Ok(()) => break,
+            Err(Errno::INTR) => {}
+            Err(errno) => Err(errno).at("flock", dir)?,
+        }
+    }
+    Ok(fd)
+}
+
+/// Whether the directory at this path is the one that was locked.
+fn still_ours(lock: &OwnedFd, dir: &Path) -> bool {
+    let (Ok(held), Ok(found)) = (rustix::fs::fstat(lock), fs::symlink_metadata(dir)) else {
+        return false;
+    };
+    held.st_ino == found.ino() && held.st_dev == found.dev()
+}
+
+/// Absolute paths of all entries in `images/`.
+pub fn list(layout: &Layout) -> Result<Vec<PathBuf>, Error> {
+    let images = layout.images();
+    let names = volumes::names(&images)
+        .doing("Failed to retrieve list of images: failed to list store path")?;
+    Ok(names.into_iter().map(|name| images.join(name)).collect())
+}

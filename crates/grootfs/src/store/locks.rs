@@ -1,0 +1,83 @@
+//! Locks between processes: `flock(2)` on files of the store, as in the original (contract 3.3).
+//!
+//! A lock belongs to an open file and goes with it, so a killed process leaves none behind.
+//!
+//! | who | key | mode | held |
+//! |---|---|---|---|
+//! | create | [`GLOBAL`] | shared | until the image and its dependency file are written |
+//! | create, each missing layer | its chain id | exclusive | while the layer is pulled |
+//! | clean | [`GLOBAL`] | exclusive | while unused volumes are found and renamed |
+//! | delete-store | [`GLOBAL`] | exclusive | to the end |
+//! | create, delete of one image | `image:<id>` | exclusive | while the directory is made or moved |
+//!
+//! Rule against deadlocks: wait for a layer lock only while holding no other layer lock.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
+use super::Error;
+use super::layout::Layout;
+use crate::error::PathError;
+
+/// Key of the lock between those who use volumes and those who take them away.
+pub const GLOBAL: &str = "global-groot-lock";
+
+/// How a lock is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Together with others.
+    Shared,
+    /// Alone.
+    Exclusive,
+}
+
+/// A lock that is held until it is dropped.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+/// Waits for a lock.
+pub fn acquire(layout: &Layout, key: &str, mode: Mode) -> Result<Lock, Error> {
+    let file = open(layout, key)?;
+    let operation = match mode {
+        Mode::Shared => FlockOperation::LockShared,
+        Mode::Exclusive => FlockOperation::LockExclusive,
+    };
+    loop {
+        match flock(&file, operation) {
+            Ok(()) => return Ok(Lock { _file: file }),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(failure(layout, key, "flock", errno.into())),
+        }
+    }
+}
+
+/// Takes a lock exclusively if nobody holds it; `None` otherwise. Never waits.
+pub fn try_acquire(layout: &Layout, key: &str) -> Result<Option<Lock>, Error> {
+    let file = open(layout, key)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(Lock { _file: file })),
+        Err(Errno::WOULDBLOCK) => Ok(None),
+        Err(errno) => Err(failure(layout, key, "flock", errno.into())),
+    }
+}
+
+fn open(layout: &Layout, key: &str) -> Result<File, Error> {
+    OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(layout.lock(key))
+        .map_err(|error| failure(layout, key, "open", error))
+}
+
+fn failure(layout: &Layout, key: &str, operation: &'static str, error: io::Error) -> Error {
+    let source = PathError { operation, path: layout.lock(key), error };
+    Error::Lock { key: key.to_owned(), source }
+}

@@ -1,0 +1,142 @@
+//! Layers on disk: names, sizes, publishing.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use super::layout::{INCOMPLETE, Layout};
+use super::{Doing, Error};
+use crate::error::AtPath;
+
+/// What is written down about a volume. Keys of our own beside `Size` are ignored by the original.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Metadata {
+    /// Bytes of the layer's regular files.
+    #[serde(rename = "Size")]
+    pub size: u64,
+}
+
+/// Whether a volume is there and whole.
+pub fn exists(layout: &Layout, chain_id: &str) -> bool {
+    layout.volume(chain_id).is_dir()
+}
+
+/// A name for a volume under construction, unique among all processes.
+pub fn incomplete_name(chain_id: &str) -> String {
+    format!("{chain_id}{INCOMPLETE}{}", unique())
+}
+
+/// `<unix ns>-<number>`: differs between processes by the pid, within one by a counter.
+pub(crate) fn unique() -> String {
+    static COUNTER: AtomicU32 = AtomicU32::new(0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+    let count = COUNTER.fetch_add(1, Ordering::Relaxed);
+    let number = u64::from(std::process::id()) * 100_000 + u64::from(count % 100_000);
+    format!("{now}-{number}")
+}
+
+/// Writes what is known about a volume. Atomic.
+pub fn write_metadata(layout: &Layout, name: &str, metadata: &Metadata) -> Result<(), Error> {
+    let mut text = serde_json::to_string(metadata).map_err(|e| Error::Message(e.to_string()))?;
+    text.push('\n');
+    write_atomically(layout, &layout.volume_metadata(name), text.as_bytes())
+        .doing(format!("writing volume `{name}` metadata"))
+}
+
+/// Reads what is known about a volume.
+pub fn read_metadata(layout: &Layout, name: &str) -> Result<Metadata, Error> {
+    let path = layout.volume_metadata(name);
+    let bytes =
+        fs::read(&path).at("open", &path).doing(format!("opening volume `{name}` metadata"))?;
+    serde_json::from_slice(&bytes).map_err(|error| Error::Broken {
+        what: "volume metadata",
+        path,
+        why: error.to_string(),
+    })
+}
+
+/// Bytes of a layer. Metadata that is lost or broken is measured and written again: one missing
+/// file must not keep every image on that layer from starting.
+pub fn size(layout: &Layout, name: &str) -> Result<u64, Error> {
+    match read_metadata(layout, name) {
+        Ok(metadata) => Ok(metadata.size),
+        Err(_) => {
+            let size = apparent_size(&layout.volume(name))?;
+            write_metadata(layout, name, &Metadata { size })?;
+            Ok(size)
+        }
+    }
+}
+
+/// Names of all directories in `volumes/`, whole or not, garbage too; sorted.
+pub fn list(layout: &Layout) -> Result<Vec<String>, Error> {
+    names(&layout.volumes())
+}
+
+/// Names of the entries of a directory that are valid text, sorted.
+pub(crate) fn names(directory: &Path) -> Result<Vec<String>, Error> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(directory).at("open", directory)? {
+        let entry = entry.at("readdir", directory)?;
+        if let Ok(name) = entry.file_name().into_string() {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Writes the metadata that a volume lacks, measured as `du -bs` does (contract 7.5).
+pub fn generate_metadata(layout: &Layout) -> Result<(), Error> {
+    for name in list(layout).doing("failed to list volumes")? {
+        if name.contains(INCOMPLETE) || layout.volume_metadata(&name).exists() {
+            continue;
+        }
+        let size = apparent_size(&layout.volume(&name))?;
+        write_metadata(layout, &name, &Metadata { size })?;
+    }
+    Ok(())
+}
+
+/// Apparent sizes of everything in a tree, directories too; hard links count once.
+fn apparent_size(root: &Path) -> Result<u64, Error> {
+    use std::os::unix::fs::MetadataExt;
+    let mut seen = std::collections::HashSet::new();
+    let top = fs::symlink_metadata(root).at("lstat", root)?;
+    let mut size = top.len();
+    let mut directories = vec![root.to_owned()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(&directory).at("open", &directory)? {
+            let entry = entry.at("readdir", &directory)?;
+            let path = entry.path();
+            let metadata = fs::symlink_metadata(&path).at("lstat", &path)?;
+            if metadata.nlink() == 1 || metadata.is_dir() || seen.insert(metadata.ino()) {
+                size = size.saturating_add(metadata.len());
+            }
+            if metadata.is_dir() {
+                directories.push(path);
+            }
+        }
+    }
+    Ok(size)
+}
+
+/// Writes a file aside, in the store's `tmp`, and renames it into place.
+pub(crate) fn write_atomically(layout: &Layout, path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let aside = layout.tmp().join(format!("new-{}", unique()));
+    let mut file = fs::File::create_new(&aside).at("open", &aside)?;
+    let written = file
+        .write_all(bytes)
+        .at("write", &aside)
+        .and_then(|()| fs::rename(&aside, path).at("rename", path));
+    if let Err(error) = written {
+        // The first error is the one to report; what cannot be removed now is left to `clean`.
+        let _ = fs::remove_file(&aside);
+        return Err(error.into());
+    }
+    Ok(())
+}

@@ -1,0 +1,111 @@
+//! Deletions of lower layers' files, as OCI layers write them: entries named `.wh.<name>`, and
+//! `.wh..wh..opq` for everything in a directory.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
+use rustix::fs::{AtFlags, FileType, Mode, linkat, mknodat};
+use rustix::io::Errno;
+
+use super::path::EntryPath;
+use super::tree::{self, Tree, open_beneath};
+use super::{Error, OnDisk};
+
+/// What a base name of this kind asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Whiteout {
+    /// Delete one name in the directory.
+    Of(Vec<u8>),
+    /// Hide everything that lower layers have in the directory.
+    Opaque,
+    /// A note of AUFS to itself.
+    Ignored,
+    /// A name that means nothing.
+    Invalid,
+}
+
+/// Reads a base name; `None` for a usual one (contract D2.24).
+pub fn parse(name: &OsStr) -> Option<Whiteout> {
+    let victim = name.as_bytes().strip_prefix(b".wh.")?;
+    Some(match victim {
+        b".wh..opq" => Whiteout::Opaque,
+        b"" | b"." | b".." => Whiteout::Invalid,
+        _ if victim.starts_with(b".wh.") => Whiteout::Ignored,
+        _ => Whiteout::Of(victim.to_vec()),
+    })
+}
+
+/// Writes a deletion down.
+pub fn apply(tree: &mut Tree<'_>, directory: &EntryPath, whiteout: &Whiteout) -> Result<(), Error> {
+    let path = match whiteout {
+        Whiteout::Of(victim) => directory.join(victim),
+        _ => directory.clone(),
+    };
+    let failed = |errno| Error::entry("deleting whiteout file", &path, errno);
+    match (whiteout, tree.on_disk()) {
+        (Whiteout::Ignored, _) => Ok(()),
+        (Whiteout::Invalid, _) => Err(Error::Refused {
+            path: directory.show(),
+            why: "a whiteout in it names no file".to_owned(),
+        }),
+        (Whiteout::Of(victim), OnDisk::Plain) => {
+            tree.remove_lower(directory, OsStr::from_bytes(victim)).map_err(failed)
+        }
+        (Whiteout::Opaque, OnDisk::Plain) => match tree.open(directory) {
+            Ok(_) => tree.clear_lower(directory).map_err(failed),
+            Err(_) => tree.open_or_make(directory).map(drop),
+        },
+        (Whiteout::Opaque, OnDisk::Overlay { .. }) => {
+            let opened = tree.open_or_make(directory)?;
+            tree::set_opaque(opened.fd()).map_err(failed)
+        }
+        (Whiteout::Of(victim), OnDisk::Overlay { whiteout_device }) => {
+            let parent = tree.open_or_make(directory)?;
+            let name = OsStr::from_bytes(victim);
+            if let Some(found) = tree.stat(&parent, name).map_err(failed)? {
+                // What this layer wrote itself hides the lower file anyway; a directory only
+                // does when it is opaque.
+                if !FileType::from_raw_mode(found.st_mode).is_dir() {
+                    return Ok(());
+                }
+                let fd = open_beneath(parent.fd(), name).map_err(failed)?;
+                return tree::set_opaque(std::os::fd::AsFd::as_fd(&fd)).map_err(failed);
+            }
+            let empty = c"";
+            match linkat(whiteout_device, empty, parent.fd(), name, AtFlags::EMPTY_PATH) {
+                Ok(()) => return Ok(()),
+                // As many links as the file system allows, or a device that cannot be linked.
+                Err(Errno::MLINK | Errno::PERM | Errno::XDEV | Errno::NOENT) => {}
+                Err(errno) => {
+                    return Err(Error::entry("failed to create whiteout node", &path, errno));
+                }
+            }
+            mknodat(parent.fd(), name, FileType::CharacterDevice, Mode::empty(), 0)
+                .map_err(|errno| Error::entry("failed to create whiteout node", &path, errno))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_that_begin_so() {
+        for (name, expected) in [
+            ("a.wh.b", None),
+            ("wh.a", None),
+            (".wh.a", Some(Whiteout::Of(b"a".to_vec()))),
+            (".wh.a.wh.b", Some(Whiteout::Of(b"a.wh.b".to_vec()))),
+            (".wh..wh..opq", Some(Whiteout::Opaque)),
+            (".wh..wh.plnk", Some(Whiteout::Ignored)),
+            (".wh..wh.aufs", Some(Whiteout::Ignored)),
+            (".wh.", Some(Whiteout::Invalid)),
+            (".wh..", Some(Whiteout::Invalid)),
+            (".wh...", Some(Whiteout::Invalid)),
+            (".wh....", Some(Whiteout::Of(b"...".to_vec()))),
+        ] {
+            assert_eq!(parse(OsStr::new(name)), expected, "{name}");
+        }
+    }
+}

@@ -1,0 +1,349 @@
+//! Entries become files.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+
+use rustix::fs::{
+    AtFlags, FileType, Gid, Mode, OFlags, Uid, chownat, ftruncate, linkat, mknodat, openat,
+    symlinkat, utimensat,
+};
+use rustix::io::{Errno, pwrite, write};
+
+use super::path::{self, EntryPath};
+use super::tar::{Archive, Entry, Extent, Kind, Time};
+use super::tree::{Directory, Tree, open_beneath};
+use super::{Error, Target, Unpacked, attributes, whiteout};
+
+/// Different warnings that are kept of one layer; the rest would only fill the log.
+const MOST_WARNINGS: usize = 20;
+
+/// Writes the entries of one layer.
+pub struct Writer<'a> {
+    target: &'a Target<'a>,
+    tree: Tree<'a>,
+    bytes: u64,
+    entries: u64,
+    /// What was left out, and how often.
+    warnings: BTreeMap<String, u64>,
+    /// Times of directories, set when nothing is written into them any more.
+    times: Vec<(EntryPath, Time)>,
+}
+
+impl<'a> Writer<'a> {
+    /// Begins a layer.
+    pub fn new(target: &'a Target<'a>) -> Self {
+        Self {
+            target,
+            tree: Tree::new(target),
+            bytes: 0,
+            entries: 0,
+            warnings: BTreeMap::new(),
+            times: Vec::new(),
+        }
+    }
+
+    /// Writes all entries.
+    pub fn write_all(mut self, archive: &mut Archive<'_>) -> Result<Unpacked, Error> {
+        while let Some(entry) = archive.next()? {
+            self.entries += 1;
+            if self.entries > self.target.limits.entries {
+                return Err(Error::TooManyEntries(self.target.limits.entries));
+            }
+            self.write(&entry, archive)?;
+        }
+        self.set_directory_times()?;
+        let warnings = self
+            .warnings
+            .into_iter()
+            .map(
+                |(warning, count)| {
+                    if count == 1 { warning } else { format!("{warning} ({count} times)") }
+                },
+            )
+            .collect();
+        Ok(Unpacked { bytes: self.bytes, entries: self.entries, warnings })
+    }
+
+    fn warn(&mut self, warning: String) {
+        let room = self.warnings.len() < MOST_WARNINGS;
+        if let Some(count) = self.warnings.get_mut(&warning) {
+            *count += 1;
+        } else if room {
+            self.warnings.insert(warning, 1);
+        }
+    }
+
+    fn write(&mut self, entry: &Entry, archive: &mut Archive<'_>) -> Result<(), Error> {
+        let path = EntryPath::clean(self.target.base_directory, &entry.path)?;
+        let (directory, name) = path.split();
+        if let Some(whiteout) = whiteout::parse(name) {
+            return whiteout::apply(&mut self.tree, &directory, &whiteout);
+        }
+        if path.is_root() {
+            return self.root(entry, &path);
+        }
+        match entry.kind {
+            Kind::Device => self.warn("devices are left out".to_owned()),
+            Kind::Other(flag) => self.warn(format!(
+                "entries of type `{}` are left out",
+                char::from(flag).escape_default()
+            )),
+            _ => {
+                let parent = self.tree.open_or_make(&directory)?;
+                self.write_named(entry, &path, &parent, name, archive)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_named(
+        &mut self,
+        entry: &Entry,
+        path: &EntryPath,
+        parent: &Directory,
+        name: &OsStr,
+        archive: &mut Archive<'_>,
+    ) -> Result<(), Error> {
+        match entry.kind {
+            Kind::File => self.file(entry, path, parent, name, archive),
+            Kind::Directory => self.directory(entry, path, parent, name),
+            Kind::HardLink => self.hard_link(entry, path, parent, name),
+            Kind::Symlink => self.symlink(entry, path, parent, name),
+            Kind::Fifo => self.fifo(entry, path, parent, name),
+            Kind::Device | Kind::Other(_) => Ok(()),
+        }
+    }
+
+    /// The root of the layer itself is always a directory; an archive can only describe it.
+    fn root(&mut self, entry: &Entry, path: &EntryPath) -> Result<(), Error> {
+        if entry.kind != Kind::Directory {
+            return Err(Error::Refused {
+                path: path::show(&entry.path),
+                why: "the root of a layer can only be a directory".to_owned(),
+            });
+        }
+        let root = self
+            .tree
+            .open(path)
+            .map_err(|errno| Error::entry("creating directory", path, errno))?;
+        self.attributes(root.fd(), entry, path)?;
+        self.times.push((path.clone(), entry.mtime));
+        Ok(())
+    }
+
+    fn attributes(
+        &mut self,
+        fd: std::os::fd::BorrowedFd<'_>,
+        entry: &Entry,
+        path: &EntryPath,
+    ) -> Result<(), Error> {
+        let mappings = self.target.mappings;
+        let owner = attributes::owner(entry, path, mappings)?;
+        attributes::apply(fd, entry, path, owner, mappings, &mut |warning| self.warn(warning))
+    }
+
+    fn file(
+        &mut self,
+        entry: &Entry,
+        path: &EntryPath,
+        parent: &Directory,
+        name: &OsStr,
+        archive: &mut Archive<'_>,
+    ) -> Result<(), Error> {
+        let within = self.bytes.checked_add(entry.size);
+        self.bytes = within
+            .filter(|bytes| *bytes <= self.target.limits.bytes)
+            .ok_or(Error::TooManyBytes(self.target.limits.bytes))?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+        let file = self
+            .tree
+            .replace(parent, name, || {
+                openat(parent.fd(), name, flags | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR)
+            })
+            .map_err(|errno| Error::entry("creating file", path, errno))?;
+        match &entry.extents {
+            None => copy(archive, &file, path)?,
+            Some(extents) => copy_extents(archive, &file, extents, entry.size, path)?,
+        }
+        self.attributes(file.as_fd(), entry, path)?;
+        attributes::set_time(file.as_fd(), entry.mtime)
+            .map_err(|errno| Error::entry("setting the modtime for file", path, errno))
+    }
+
+    fn directory(
+        &mut self,
+        entry: &Entry,
+        path: &EntryPath,
+        parent: &Directory,
+        name: &OsStr,
+    ) -> Result<(), Error> {
+        let failed = |errno| Error::entry("creating directory", path, errno);
+        self.tree.make_directory(parent, name).map_err(failed)?;
+        self.tree.wrote(parent, name);
+        let directory = open_beneath(parent.fd(), name).map_err(failed)?;
+        self.attributes(directory.as_fd(), entry, path)?;
+        self.times.push((path.clone(), entry.mtime));
+        Ok(())
+    }
+
+    fn symlink(
+        &mut self,
+        entry: &Entry,
+        path: &EntryPath,
+        parent: &Directory,
+        name: &OsStr,
+    ) -> Result<(), Error> {
+        let owner = attributes::owner(entry, path, self.target.mappings)?;
+        let target = OsStr::from_bytes(&entry.link);
+        self.tree.replace(parent, name, || symlinkat(target, parent.fd(), name)).map_err(
+            |errno| {
+                let link = format!("`{}` ->", path::show(&entry.link));
+                Error::entry_with("create symlink", link, path, errno)
+            },
+        )?;
+        self.name_attributes(entry, path, parent, name, owner)
+    }
+
+    fn fifo(
+        &mut self,
+        entry: &Entry,
+        path: &EntryPath,
+        parent: &Directory,
+        name: &OsStr,
+    ) -> Result<(), Error> {
+        let owner = attributes::owner(entry, path, self.target.mappings)?;
+        let mode = Mode::from_raw_mode(entry.mode & 0o7777);
+        let failed = |errno| Error::entry("creating fifo", path, errno);
+        self.tree
+            .replace(parent, name, || mknodat(parent.fd(), name, FileType::Fifo, mode, 0))
+            .map_err(failed)?;
+        self.name_attributes(entry, path, parent, name, owner)?;
+        // Made by us a moment ago, so it is no link; the umask may have taken bits away.
+        rustix::fs::chmodat(parent.fd(), name, mode, AtFlags::empty()).map_err(failed)
+    }
+
+    /// Owner and time of something that cannot be opened.
+    fn name_attributes(
+        &self,
+        entry: &Entry,
+        path: &EntryPath,
+        parent: &Directory,
+        name: &OsStr,
+        owner: crate::idmap::Owner,
+    ) -> Result<(), Error> {
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
+        chownat(parent.fd(), name, Some(uid), Some(gid), flags).map_err(|errno| {
+            Error::entry_with("chowning link", format!("{}:{}", owner.uid, owner.gid), path, errno)
+        })?;
+        utimensat(parent.fd(), name, &attributes::timestamps(entry.mtime), flags)
+            .map_err(|errno| Error::entry("setting the modtime for file", path, errno))
+    }
+
+    fn hard_link(
+        &mut self,
+        entry: &Entry,
+        path: &EntryPath,
+        parent: &Directory,
+        name: &OsStr,
+    ) -> Result<(), Error> {
+        let target = EntryPath::clean(self.target.base_directory, &entry.link)?;
+        if target == *path {
+            // A file that links to itself is there already, or it is nowhere.
+            return Ok(());
+        }
+        let failed = |errno| {
+            let link = format!("`{}`", path::show(&entry.link));
+            Error::entry_with("creating hard link to", format!("{link} at"), path, errno)
+        };
+        let (directory, target_name) = target.split();
+        let from = self.tree.open(&directory).map_err(failed)?;
+        let found = self.tree.stat(&from, target_name).map_err(failed)?;
+        let found = found.ok_or(Errno::NOENT).map_err(failed)?;
+        if FileType::from_raw_mode(found.st_mode).is_dir() {
+            return Err(failed(Errno::ISDIR));
+        }
+        // Replacing may remove the directory that the target lies in.
+        let below =
+            |inner: &EntryPath| inner.components().zip(path.components()).all(|(a, b)| a == b);
+        if target.components().count() > path.components().count() && below(&target) {
+            return Err(Error::Refused {
+                path: path.show(),
+                why: "a hard link in place of the directory that holds its target".to_owned(),
+            });
+        }
+        self.tree
+            .replace(parent, name, || {
+                linkat(from.fd(), target_name, parent.fd(), name, AtFlags::empty())
+            })
+            .map_err(failed)
+    }
+
+    fn set_directory_times(&mut self) -> Result<(), Error> {
+        // Setting one changes nothing in another, so the order is free; the last word of an
+        // archive about a directory wins.
+        for (path, time) in std::mem::take(&mut self.times) {
+            let (parent, name) = path.split();
+            let directory = if path.is_root() {
+                self.tree.open(&path).and_then(|root| open_beneath(root.fd(), OsStr::new(".")))
+            } else {
+                self.tree.open(&parent).and_then(|parent| open_beneath(parent.fd(), name))
+            };
+            // A later entry may have put something else in its place.
+            let Ok(directory) = directory else { continue };
+            attributes::set_time(directory.as_fd(), time)
+                .map_err(|errno| Error::entry("setting the modtime for file", &path, errno))?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes the content of an entry.
+fn copy(archive: &mut Archive<'_>, file: &OwnedFd, path: &EntryPath) -> Result<(), Error> {
+    loop {
+        let bytes = archive.content()?;
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        match write(file, bytes) {
+            Ok(length) => archive.consume(length),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(Error::entry("writing to file", path, errno)),
+        }
+    }
+}
+
+/// Writes the stretches of a file with holes; the holes stay holes.
+fn copy_extents(
+    archive: &mut Archive<'_>,
+    file: &OwnedFd,
+    extents: &[Extent],
+    size: u64,
+    path: &EntryPath,
+) -> Result<(), Error> {
+    let failed = |errno| Error::entry("writing to file", path, errno);
+    ftruncate(file, size).map_err(failed)?;
+    for extent in extents {
+        let (mut offset, mut left) = (extent.offset, extent.length);
+        while left > 0 {
+            let bytes = archive.content()?;
+            let length = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
+            let bytes = bytes.get(..length).unwrap_or_default();
+            if bytes.is_empty() {
+                return Err(Error::UnexpectedEof);
+            }
+            match pwrite(file, bytes, offset) {
+                Ok(written) => {
+                    archive.consume(written);
+                    offset += written as u64;
+                    left -= written as u64;
+                }
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(failed(errno)),
+            }
+        }
+    }
+    Ok(())
+}
