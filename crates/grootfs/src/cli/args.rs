@@ -13,6 +13,7 @@ use crate::error::Error;
     name = "grootfs",
     version,
     about = "Makes root file systems for containers from images, each with a disk limit of its own",
+    override_usage = "grootfs [global options] <command> [options] [arguments...]",
     disable_version_flag = true,
     args_override_self = true,
     infer_long_args = false
@@ -26,6 +27,7 @@ pub struct Cli {
 
 /// Options of every command.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
 pub struct Global {
     /// Configuration file (YAML); flags win over it
     #[arg(long, global = true, value_name = "FILE")]
@@ -99,6 +101,7 @@ pub enum Command {
     /// Makes a store
     InitStore(InitStore),
     /// Takes a store away with all that is in it
+    #[command(override_usage = "grootfs [global options] delete-store")]
     DeleteStore(Ignored),
     /// Writes the sizes of layers that an old release has pulled
     #[command(hide = true)]
@@ -112,8 +115,10 @@ pub enum Command {
     /// Removes layers that no root file system uses
     Clean(Clean),
     /// Lists the root file systems
+    #[command(override_usage = "grootfs [global options] list")]
     List(Ignored),
     /// Says how large the store was configured to be
+    #[command(override_usage = "grootfs [global options] capacity")]
     Capacity(Ignored),
 }
 
@@ -134,7 +139,7 @@ impl Command {
     }
 }
 
-/// Arguments that are ignored, as the original ignored them.
+/// No options of its own; arguments are ignored, as the original ignored them.
 #[derive(Debug, Args)]
 pub struct Ignored {
     /// Ignored
@@ -299,6 +304,7 @@ impl Stats {
 
 /// `clean`
 #[derive(Debug, Args)]
+#[command(override_usage = "grootfs [global options] clean [options]")]
 pub struct Clean {
     /// Bytes of layers below which nothing is removed
     #[arg(long, value_name = "BYTES")]

@@ -13,6 +13,7 @@ pub fn normalise(command: &Command, arguments: Vec<OsString>) -> Result<Vec<OsSt
     let mut out = Vec::with_capacity(arguments.len());
     let mut arguments = arguments.into_iter();
     out.extend(arguments.next());
+    let mut names_command = false;
     while let Some(argument) = arguments.next() {
         let bytes = argument.as_bytes();
         if bytes == b"--" {
@@ -21,7 +22,10 @@ pub fn normalise(command: &Command, arguments: Vec<OsString>) -> Result<Vec<OsSt
             break;
         }
         let Some(name) = flag_name(bytes) else {
-            out.push(argument);
+            // The original's short name for `help`, where a command may stand.
+            let is_help = bytes == b"h" && !names_command;
+            names_command = true;
+            out.push(if is_help { OsString::from("help") } else { argument });
             continue;
         };
         if name == b"h" || name == b"v" {
@@ -101,6 +105,8 @@ mod tests {
             ),
             (&["delete", "--", "-store", "x"], &["delete", "--", "-store", "x"]),
             (&["-h"], &["-h"]),
+            (&["h", "create"], &["help", "create"]),
+            (&["delete", "h"], &["delete", "h"]),
             (&["--unknown", "x"], &["--unknown", "x"]),
         ] {
             assert_eq!(normalised(words).unwrap(), expected);
