@@ -8,7 +8,9 @@
 
 pub mod command;
 pub mod container;
+pub mod daemon;
 pub mod filesystem;
 pub mod image;
 pub mod layer;
+pub mod registry;
 pub mod tree;
