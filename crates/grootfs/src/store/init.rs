@@ -204,7 +204,7 @@ pub fn delete_store(layout: &Layout, driver: &dyn Driver) -> Result<(), Error> {
         return Ok(());
     }
     let refusing = "failed to lock - refusing to delete possibly corrupted store";
-    let _lock = locks::acquire(layout, locks::GLOBAL, locks::Mode::Exclusive).doing(refusing)?;
+    let lock = locks::acquire(layout, locks::GLOBAL, locks::Mode::Exclusive).doing(refusing)?;
     let store = super::Store { layout: layout.clone(), mappings: IdMappings::default() };
     for path in images::list(layout).doing("listing images")? {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -218,12 +218,12 @@ pub fn delete_store(layout: &Layout, driver: &dyn Driver) -> Result<(), Error> {
     for name in volumes::list(layout).doing("listing volumes")? {
         gc::destroy(layout, driver, &name).doing(format!("destroying volume {name}"))?;
     }
-    remove_rest(layout).doing("deleting store path")
+    remove_rest(layout, lock).doing("deleting store path")
 }
 
 /// Removes what is left in the store, unmounts it if it has a file system of its own, and
 /// removes its directory.
-fn remove_rest(layout: &Layout) -> Result<(), Error> {
+fn remove_rest(layout: &Layout, lock: locks::Lock) -> Result<(), Error> {
     let root = layout.root();
     let parts: Vec<PathBuf> = fs::read_dir(root)
         .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
@@ -231,6 +231,8 @@ fn remove_rest(layout: &Layout) -> Result<(), Error> {
     for path in parts {
         crate::driver::remove_tree(&path)?;
     }
+    // Its open file would keep the file system busy. Whoever waits for it finds no store any more.
+    drop(lock);
     crate::driver::unmount(root)?;
     match fs::remove_dir(root) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
