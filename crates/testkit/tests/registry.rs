@@ -4,7 +4,8 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 
-use testkit::registry::{Format, Registry};
+use testkit::push::Format;
+use testkit::registry::Registry;
 
 /// An image with one layer, made by umoci.
 fn layout(directory: &Path) -> std::path::PathBuf {
