@@ -18,7 +18,7 @@ pub enum Format {
     Oci,
     /// As a Docker schema 2 manifest; compressed layers keep their digests.
     DockerSchema2,
-    /// As a signed Docker schema 1 manifest.
+    /// As a signed Docker schema 1 manifest. The image's config must have a `history`.
     DockerSchema1,
 }
 
@@ -28,7 +28,7 @@ impl Registry {
     ///
     /// # Panics
     ///
-    /// When `skopeo` is missing or fails.
+    /// When `skopeo` is missing or fails. It knows no sha512: see [`Registry::put_blob`].
     pub fn push_layout(
         &self,
         layout: &Path,
@@ -57,12 +57,8 @@ impl Registry {
         command.arg(format!("oci:{}:{reference}", layout.display()));
         command.arg(format!("docker://{}/{repository}:{tag}", self.host()));
         let output = command.output().expect("skopeo starts");
-        assert!(
-            output.status.success(),
-            "skopeo failed: {}\nlog of the registry:\n{}",
-            String::from_utf8_lossy(&output.stderr),
-            self.log()
-        );
+        let why = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "skopeo failed: {why}");
     }
 
     /// Sends a blob as it is to a registry without TLS and login; gives the status.

@@ -75,6 +75,8 @@ impl<'a> Setup<'a> {
     }
 
     /// Passes on what another registry of ours has, with its login and its authority.
+    ///
+    /// docker-registry 2.8 shows its origin tokens only: one with a basic login it cannot mirror.
     #[must_use]
     pub fn mirror_of_registry(
         mut self,
