@@ -90,10 +90,17 @@ impl<'a> Delivery<'a> {
         if next != Next::Keep {
             reply.headers.set("Connection", "close");
         }
-        let mut head = format!("HTTP/1.1 {} {}\r\n", reply.status, reason(reply.status));
-        head.push_str("X-Fault-Proxy: 1\r\n");
-        let mut head = head.into_bytes();
+        let mut head =
+            format!("HTTP/1.1 {} {}\r\n", reply.status, reason(reply.status)).into_bytes();
         reply.headers.write(&mut head);
+        let cut = self.faults.iter().find_map(|fault| match fault {
+            Fault::CutHeadAt(bytes) => head.get(..*bytes),
+            _ => None,
+        });
+        if let Some(part) = cut {
+            to.send(part)?;
+            return Ok(Next::Cut);
+        }
         to.send(&head)?;
         if head_only {
             return Ok(next);

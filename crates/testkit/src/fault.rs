@@ -12,6 +12,8 @@ use crate::http::message::{Headers, Request};
 pub enum Fault {
     /// The connection is closed before a byte of the answer.
     Close,
+    /// The connection is closed after so many bytes of the answer's head.
+    CutHeadAt(usize),
     /// The connection is closed after so many bytes; the client gets all of them.
     CutAt(u64),
     /// The connection is reset after so many bytes; the client may lose some of them.

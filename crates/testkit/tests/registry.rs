@@ -42,6 +42,7 @@ fn get(host: &str, target: &str, accept: &str) -> (u16, Headers, Vec<u8>) {
 
 /// curl, which says the status on its standard output and nothing else.
 fn curl(arguments: &[&str]) -> Output {
+    require_program("curl", "curl");
     let mut command = Command::new("curl");
     command.args(["--silent", "--show-error", "--output", "/dev/null"]);
     command.args(["--max-time", "20", "--write-out", "%{http_code}"]).args(arguments);
@@ -233,6 +234,7 @@ fn basic_login_lets_in_who_has_the_password() {
 /// Asks the token server as a client does.
 fn token(server: &TokenServer, scope: &str, credentials: &str) -> Value {
     let url = format!("{}?service=grootfs+test+registry&scope={scope}", server.realm());
+    require_program("curl", "curl");
     let mut command = Command::new("curl");
     command.args(["--silent", "--insecure", "--user", credentials, &url]);
     serde_json::from_str(&run(&mut command).success()).unwrap()

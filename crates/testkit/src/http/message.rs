@@ -81,6 +81,11 @@ impl Request {
         pairs.filter(move |(field, _)| *field == name).map(|(_, value)| decode(value))
     }
 
+    /// Whether the client wants the connection closed after the answer.
+    pub(crate) fn wants_close(&self) -> bool {
+        self.headers.get("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"))
+    }
+
     /// Where the request's body ends.
     pub(crate) fn framing(&self) -> Framing {
         Framing::of(&self.headers).unwrap_or(Framing::Length(0))

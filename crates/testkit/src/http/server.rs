@@ -155,8 +155,8 @@ fn serve(stream: TcpStream, number: u64, shared: &Shared, stop: &Arc<Stop>) -> i
     while let Some(request) = read_request(&mut connection.stream)? {
         connection.requests += 1;
         match shared.handler.answer(&request, &mut connection)? {
-            Next::Keep => {}
-            Next::Close => return connection.stream.get_mut().goodbye(),
+            Next::Keep if !request.wants_close() => {}
+            Next::Keep | Next::Close => return connection.stream.get_mut().goodbye(),
             Next::Cut => return Ok(()),
             Next::Reset => return reset(connection.socket()),
         }
