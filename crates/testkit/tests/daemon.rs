@@ -1,5 +1,7 @@
 //! No server program outlives the test process.
 
+#![expect(clippy::unwrap_used, reason = "a panic here is the test's failure")]
+
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};

@@ -1,5 +1,7 @@
 //! Every fault of the fault proxy, as a client that looks at the bytes sees it.
 
+#![expect(clippy::unwrap_used, reason = "a panic here is the test's failure")]
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;

@@ -1,5 +1,7 @@
 //! The registry in each of its set-ups: it starts, takes images, and is gone afterwards.
 
+#![expect(clippy::unwrap_used, reason = "a panic here is the test's failure")]
+
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
