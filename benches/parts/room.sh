@@ -48,7 +48,8 @@ leave_room() {
 
 # What the figures depend on.
 describe_machine() {
-    printf '%s, %s cores, kernel %s, grootfs at %s' \
-        "$(sed -n 's/^model name\s*: //p' /proc/cpuinfo | head -n 1)" "$(nproc)" "$(uname --kernel-release)" \
+    printf '%s, %s cores, load %s, kernel %s, grootfs at %s' \
+        "$(sed -n 's/^model name\s*: //p' /proc/cpuinfo | head -n 1)" "$(nproc)" "$(cut -d' ' -f1 /proc/loadavg)" \
+        "$(uname --kernel-release)" \
         "$(git -C "$checkout" describe --always --dirty 2>/dev/null || echo 'an unknown commit')"
 }
