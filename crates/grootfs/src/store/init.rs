@@ -218,12 +218,15 @@ pub fn delete_store(layout: &Layout, driver: &dyn Driver) -> Result<(), Error> {
     for name in volumes::list(layout).doing("listing volumes")? {
         gc::destroy(layout, driver, &name).doing(format!("destroying volume {name}"))?;
     }
-    remove_rest(layout, lock).doing("deleting store path")
+    remove_content(layout).doing("deleting store path")?;
+    // Its open file keeps a file system of the store's own busy. The directory of locks is gone:
+    // nobody can take it any more.
+    drop(lock);
+    remove_root(layout).doing("deleting store path")
 }
 
-/// Removes what is left in the store, unmounts it if it has a file system of its own, and
-/// removes its directory.
-fn remove_rest(layout: &Layout, lock: locks::Lock) -> Result<(), Error> {
+/// Removes what is left in the store.
+fn remove_content(layout: &Layout) -> Result<(), Error> {
     let root = layout.root();
     let parts: Vec<PathBuf> = fs::read_dir(root)
         .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
@@ -231,8 +234,12 @@ fn remove_rest(layout: &Layout, lock: locks::Lock) -> Result<(), Error> {
     for path in parts {
         crate::driver::remove_tree(&path)?;
     }
-    // Its open file would keep the file system busy. Whoever waits for it finds no store any more.
-    drop(lock);
+    Ok(())
+}
+
+/// Unmounts the store if it has a file system of its own, and removes its directory.
+fn remove_root(layout: &Layout) -> Result<(), Error> {
+    let root = layout.root();
     crate::driver::unmount(root)?;
     match fs::remove_dir(root) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
