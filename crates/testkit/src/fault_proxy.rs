@@ -48,13 +48,13 @@ impl Exchange {
 
 /// How a [`FaultProxy`] is to listen.
 #[derive(Debug, Default)]
-pub struct Setup<'a> {
+pub struct ProxySetup<'a> {
     tls: Option<(&'a Certificates, bool)>,
     ipv6: bool,
     link: Link,
 }
 
-impl<'a> Setup<'a> {
+impl<'a> ProxySetup<'a> {
     /// Speaks TLS to the client, and plain HTTP to the server behind.
     #[must_use]
     pub fn tls(mut self, certificates: &'a Certificates) -> Self {
@@ -108,9 +108,14 @@ pub struct FaultProxy {
 }
 
 impl FaultProxy {
+    /// Says first how a proxy is to work, then starts it.
+    pub fn setup<'a>() -> ProxySetup<'a> {
+        ProxySetup::default()
+    }
+
     /// Starts a proxy that speaks plain HTTP in front of `upstream`, a host and port.
     pub fn start(upstream: &str) -> Self {
-        Setup::default().start(upstream)
+        Self::setup().start(upstream)
     }
 
     /// Host and port, as they stand in an image reference.

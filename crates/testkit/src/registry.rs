@@ -15,7 +15,7 @@ const BCRYPT_COST: u32 = 4;
 
 /// How a [`Registry`] is to work. Removing blobs and manifests is always allowed.
 #[derive(Debug, Default)]
-pub struct Setup<'a> {
+pub struct RegistrySetup<'a> {
     tls: Option<(&'a Certificates, bool)>,
     login: Login<'a>,
     mirror: Option<Origin<'a>>,
@@ -36,7 +36,7 @@ struct Origin<'a> {
     trust: Option<&'a Certificates>,
 }
 
-impl<'a> Setup<'a> {
+impl<'a> RegistrySetup<'a> {
     /// Speaks TLS with the server's certificate of this authority.
     #[must_use]
     pub fn tls(mut self, certificates: &'a Certificates) -> Self {
@@ -193,13 +193,18 @@ pub struct Registry {
 }
 
 impl Registry {
+    /// Says first how a registry is to work, then starts it.
+    pub fn setup<'a>() -> RegistrySetup<'a> {
+        RegistrySetup::default()
+    }
+
     /// Starts a registry that speaks plain HTTP and knows no login.
     ///
     /// # Panics
     ///
     /// When it cannot be started, with its log or the package to install.
     pub fn plain() -> Self {
-        Setup::default().start()
+        Self::setup().start()
     }
 
     /// The host and port to put in front of a repository, such as `127.0.0.1:40123`.
