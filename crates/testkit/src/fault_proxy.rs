@@ -1,4 +1,15 @@
 //! A proxy in front of a registry that keeps a log and makes answers go wrong.
+//!
+//! ```no_run
+//! # use testkit::{fault::{Fault, Rule}, fault_proxy::FaultProxy, registry::Registry};
+//! let registry = Registry::plain();
+//! let proxy = FaultProxy::start(&registry.host());
+//! // Every blob breaks off once, and one of the later tries has to wait.
+//! proxy.rule(Rule::on("/blobs/").each_path().first(1).fault(Fault::CutAt(1000)));
+//! proxy.rule(Rule::on("/blobs/").ranged(true).first(1).fault(Fault::retry_after_seconds(429, 1)));
+//! // ... pull from proxy.host() ...
+//! assert!(proxy.log().iter().filter(|one| one.range() == Some("bytes=1000-")).count() >= 1);
+//! ```
 
 use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
