@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use crate::certificates::Certificates;
 use crate::daemon::Daemon;
+pub use crate::push::Format;
 use crate::token_server::{ISSUER, SERVICE, TokenServer};
 
 /// What bcrypt costs at least; a test does not need more.

@@ -15,10 +15,12 @@ use testkit::fault::{Fault, Rule};
 use testkit::fault_proxy::FaultProxy;
 use testkit::http::message::Headers;
 use testkit::http::upstream::exchange;
-use testkit::image::Hash;
+use testkit::image::{Hash, Image, OciLayout};
+use testkit::layer::Layer;
 use testkit::link::Link;
 use testkit::recording_server::RecordingServer;
-use testkit::registry::Registry;
+use testkit::registry::{Format, Registry};
+use testkit::token_server::TokenServer;
 
 const SIZE: usize = 300_000;
 const BLOB: &str = "/v2/app/blobs/sha256:b10b";
@@ -401,4 +403,28 @@ fn proxy_speaks_tls_on_ipv6_and_wants_a_client_certificate() {
     let output = run(&mut with);
     assert!(matches!(output.code, Some(18 | 56)), "curl: partial file: {}", output.report());
     assert_eq!(output.stdout, "200 1000");
+}
+
+#[test]
+fn real_client_pulls_with_tls_and_tokens_and_does_not_notice_the_proxy() {
+    require_program("skopeo", "skopeo");
+    let directory = tempfile::tempdir().unwrap();
+    let mut layout = OciLayout::new(directory.path().join("layout"));
+    let written = layout.add(&Image::new().layer(&Layer::new().file("one", "1")), Some("app"));
+    let certificates = Certificates::generate();
+    let tokens = TokenServer::setup().tls(&certificates).start();
+    let registry = Registry::setup().token_login(&tokens).start();
+    registry.push_layout(layout.path(), "app", "app", "1", Format::Kept);
+    let proxy = FaultProxy::setup().tls(&certificates).start(&registry.host());
+    let copy = directory.path().join("copy");
+    let mut command = Command::new("skopeo");
+    command.args(["--insecure-policy", "copy", "--src-creds", &tokens.credentials()]);
+    command.arg("--src-cert-dir").arg(certificates.client_directory());
+    command.arg(format!("docker://{}/app:1", proxy.host())).arg(format!("dir:{}", copy.display()));
+    run(&mut command).success();
+    let manifest = std::fs::read(copy.join("manifest.json")).unwrap();
+    assert_eq!(Hash::Sha256.digest(&manifest), written.digest);
+    let log = proxy.log();
+    assert!(log.iter().any(|one| one.status == 401 && !one.authorized()), "{log:#?}");
+    assert!(log.iter().all(|one| one.status == 200 || one.target == "/v2/"), "{log:#?}");
 }
