@@ -107,7 +107,10 @@ fn arrows_do_not_point_back() {
 
 #[test]
 fn arrows_are_seen() {
-    assert_eq!(uses("use crate::store::{layout::Layout, locks};"), ["store::layout::Layout", "store::locks"]);
+    assert_eq!(
+        uses("use crate::store::{layout::Layout, locks};"),
+        ["store::layout::Layout", "store::locks"]
+    );
     assert_eq!(uses("let x = crate::pull::Puller::new();"), ["pull::Puller::new"]);
     assert!(uses("// crate::pull\n//! [`crate::pull`]").is_empty());
 }

@@ -53,7 +53,17 @@ fn help_and_version() {
         .collect();
     assert_eq!(
         commands,
-        ["init-store", "delete-store", "create", "delete", "stats", "clean", "list", "capacity", "help"]
+        [
+            "init-store",
+            "delete-store",
+            "create",
+            "delete",
+            "stats",
+            "clean",
+            "list",
+            "capacity",
+            "help"
+        ]
     );
     for command in ["create", "delete", "stats", "clean", "list", "init-store", "delete-store"] {
         let by_flag = stdout(&grootfs(&[command, "--help"]));
@@ -114,7 +124,11 @@ fn bad_values() {
         1,
         "with-clean and without-clean cannot be used together\n",
     );
-    expect_start(&["--driver", "zfs", "create", "a", "b"], 1, "filesystem driver not supported: zfs");
+    expect_start(
+        &["--driver", "zfs", "create", "a", "b"],
+        1,
+        "filesystem driver not supported: zfs",
+    );
     expect_start(&["create", "foo://bar", "b"], 1, "unsupported image url scheme `foo`");
 }
 
@@ -126,7 +140,11 @@ fn stores_that_are_not_there() {
     run(&["clean"], 0, "no store found at /no/such/store\n");
     run(&["delete-store"], 0, "");
     run(&["delete", "x"], 0, "Image `x` not found. Skipping delete.\n");
-    run(&["delete", "/elsewhere/images/x"], 0, "path `/elsewhere/images/x` is outside store path\n");
+    run(
+        &["delete", "/elsewhere/images/x"],
+        0,
+        "path `/elsewhere/images/x` is outside store path\n",
+    );
     run(&["stats", "/elsewhere/images/x"], 1, "path `/elsewhere/images/x` is outside store path\n");
     let output = grootfs(&[&store[..], &["stats", "x"]].concat());
     assert!(stdout(&output).starts_with("Image `x` not found."), "{}", stdout(&output));
@@ -162,7 +180,8 @@ fn configuration_files() {
         assert!(text.starts_with("invalid config file: yaml: unmarshal errors:\n"), "{text}");
         assert_eq!(output.status.code(), Some(1));
     }
-    let good = write("good.yml", "store: /from/file\nnobody_knows: this\nclean:\n  ignore_images: [a]\n");
+    let good =
+        write("good.yml", "store: /from/file\nnobody_knows: this\nclean:\n  ignore_images: [a]\n");
     expect(&["--config", &good, "list"], 1, "no store found at /from/file\n");
     expect(&["--config", &good, "--store", "/s", "list"], 1, "no store found at /s\n");
     // Relative paths are made absolute at once.
