@@ -167,6 +167,8 @@ impl Machine {
             "ssl=null".to_owned(),
             "ssl0=null,fd:3".to_owned(),
             "ssl1=null,fd:4".to_owned(),
+            // A guest that reboots would start this command line again.
+            "noreboot".to_owned(),
         ];
         for (index, disk) in self.disks.iter().enumerate() {
             let disk = disk.canonicalize().map_err(Error::io("finding the disk", disk))?;

@@ -85,13 +85,16 @@ impl Error {
     }
 }
 
-/// Reads the end of a console log; what cannot be read is said in its place.
+/// Reads the end of a console log, from the kernel's panic if there was one; what cannot be read
+/// is said in its place.
 pub(super) fn console_end(log: &Path) -> String {
     match std::fs::read(log) {
         Ok(bytes) => {
             let text = String::from_utf8_lossy(&bytes);
             let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
-            lines[lines.len().saturating_sub(CONSOLE_LINES)..].join("\n")
+            let last = lines.len().saturating_sub(CONSOLE_LINES);
+            let panic = lines.iter().position(|line| line.contains("Kernel panic"));
+            lines[panic.unwrap_or(last)..].join("\n")
         }
         Err(error) => format!("{}: {error}", log.display()),
     }

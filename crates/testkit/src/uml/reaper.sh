@@ -17,7 +17,10 @@ cut_power() {
 }
 trap 'cut_power keep' TERM
 trap 'cut_power remove' USR1
-unshare --pid --fork --kill-child "$@" &
+# A kernel that panics ends itself with a signal, which the first process of a namespace would not
+# get: that is another shell. The second command keeps it from becoming the kernel.
+ulimit -c 0
+unshare --pid --fork --kill-child sh -c '"$@"; exit' sh "$@" &
 guest=$!
 exec 3>&- 4>&-
 # The signal may have come before there was anything to kill.
