@@ -1,5 +1,7 @@
 //! The arrows between the rooms, and the size of their files, as docs/architecture.md draws them.
 
+#![allow(clippy::unwrap_used, reason = "a panic is the failure that a test reports")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

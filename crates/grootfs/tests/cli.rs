@@ -1,6 +1,8 @@
 //! The command line as a user or a script sees it, without a store: texts, streams, exit codes
 //! (contract sections 1.1 to 1.6).
 
+#![allow(clippy::unwrap_used, reason = "a panic is the failure that a test reports")]
+
 use std::path::Path;
 use std::process::{Command, Output};
 

@@ -1,5 +1,7 @@
 //! The User-Mode Linux runner: what comes through, what is killed, what a power cut loses.
 
+#![expect(clippy::unwrap_used, reason = "a panic is the failure that the test reports")]
+
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;

@@ -3,6 +3,7 @@
 use super::Context;
 use super::args::Create;
 use crate::error::Error;
+use crate::image::platform::Platform;
 use crate::image::{self, SourceOptions};
 use crate::pull::Puller;
 use crate::rootfs::{self, Shape};
@@ -61,7 +62,8 @@ fn source_options(context: &Context, args: &Create) -> SourceOptions {
         remote_layer_client_certificates_path: config.remote_layer_client_certificates_path.clone(),
         username: args.username.clone(),
         password: args.password.clone().map(Into::into),
-        ..SourceOptions::default()
+        mtime_in_tar_id: config.compat.shows_time_in_tar_volumes(),
+        platform: Platform::host(),
     }
 }
 

@@ -7,35 +7,54 @@
 use std::io::Read;
 use std::path::PathBuf;
 
+use crate::error::PathError;
+
 mod argument;
+mod choose;
 pub mod digest;
+mod document;
+mod layers;
+mod oci_layout;
+pub mod platform;
 mod reference;
+mod schema1;
 mod secret;
+mod tarball;
+
+use argument::Argument;
+use digest::Digest;
+use platform::Platform;
 pub use secret::Secret;
 
-/// Stub.
-#[derive(Debug, Clone, Default)]
+/// How images are looked for.
+#[derive(Debug, Clone)]
 pub struct SourceOptions {
-    /// x
+    /// Registries, `host[:port]`, that may be spoken to without TLS or verification.
     pub insecure_registries: Vec<String>,
-    /// x
+    /// User name at the registry.
     pub username: Option<String>,
-    /// x
+    /// Password at the registry.
     pub password: Option<Secret>,
-    /// x
+    /// Whether digests and sizes of `oci:` layers go unchecked.
     pub skip_layer_validation: bool,
-    /// x
+    /// Directory with certificates for remote layers of layouts.
     pub remote_layer_client_certificates_path: Option<PathBuf>,
-    /// x
+    /// Whether the name of a tar's volume shows the modification time.
     pub mtime_in_tar_id: bool,
-}
-/// Stub
-pub fn open(argument: &str, _options: &SourceOptions) -> Result<Box<dyn ImageSource>, Error> {
-    argument::parse(argument).map_err(|e| Error::Other(e.to_string()))?;
-    Err(Error::Other("stub".into()))
+    /// Which of several platforms' images is wanted.
+    pub platform: Platform,
 }
 
-use digest::Digest;
+/// Reads an image argument. Nothing is fetched yet.
+pub fn open(argument: &str, options: &SourceOptions) -> Result<Box<dyn ImageSource>, Error> {
+    Ok(match argument::parse(argument)? {
+        Argument::Tarball(path) => Box::new(tarball::Tarball::new(&path, options.mtime_in_tar_id)),
+        Argument::OciLayout(located) => Box::new(oci_layout::OciLayout::new(located, options)),
+        Argument::Registry(_) => return Err(Error::Blob(Cause::NotYet("docker://"))),
+        Argument::DockerArchive(_) => return Err(Error::Blob(Cause::NotYet("docker-archive:"))),
+        Argument::OciArchive(_) => return Err(Error::Blob(Cause::NotYet("oci-archive:"))),
+    })
+}
 
 /// One image: what its layers are and what its configuration says.
 #[derive(Debug, Clone)]
@@ -104,16 +123,71 @@ pub trait ImageSource: Send + Sync + std::fmt::Debug {
     fn open(&self, layer: &Layer) -> Result<Blob, Error>;
 }
 
-/// Why an image cannot be had.
+/// Why an image cannot be had: which step failed, in the contract's words.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Placeholder until the image room is filled.
-    #[error("{0}")]
-    Other(String),
+    /// The image argument cannot be read.
+    #[error(transparent)]
+    Argument(#[from] argument::ParseError),
+    /// A tar cannot be looked at.
+    #[error("fetching image timestamp: {0}")]
+    Timestamp(PathError),
+    /// No manifest.
+    #[error("fetching image reference: creating image")]
+    Reference(#[source] Cause),
+    /// No configuration, or one that does not fit the manifest.
+    #[error("fetching image configuration")]
+    Configuration(#[source] Cause),
+    /// No layer.
+    #[error(transparent)]
+    Blob(Cause),
 }
+
+/// Why one step failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Cause {
+    /// A file.
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// A document that is not what it should be.
+    #[error(transparent)]
+    Document(#[from] document::Error),
+    /// A tar that is gone.
+    #[error("local image not found in `{}`: {error}", path.display())]
+    LocalImage {
+        /// Which one.
+        path: PathBuf,
+        /// What the kernel said.
+        error: PathError,
+    },
+    /// A directory in place of a file.
+    #[error("invalid base image: directory provided instead of a tar file (`{}`)", .0.display())]
+    Directory(PathBuf),
+    /// A pipe, a device, a socket.
+    #[error("`{}` is no regular file", .0.display())]
+    NoFile(PathBuf),
+    /// A tar that was written to meanwhile.
+    #[error("reading local image: `{}` changed while it was being read; try again", .0.display())]
+    Changed(PathBuf),
+    /// A layer without a digest where blobs are found by theirs.
+    #[error("the layer has no digest")]
+    NoDigest,
+    /// A feature that this version does not have.
+    #[error("{0} is not available yet in this version of grootfs")]
+    NotYet(&'static str),
+}
+
 impl Error {
-    /// stub
-    pub fn humanised(&self, _a: &str) -> Option<String> {
-        None
+    /// Says it more clearly where the cause is plain (contract 1.6, humanising).
+    pub fn humanised(&self, _argument: &str) -> Option<String> {
+        match self {
+            Self::Reference(Cause::Path(error))
+                if error.error.kind() == std::io::ErrorKind::NotFound =>
+            {
+                Some(format!("Image source doesn't exist: {error}"))
+            }
+            Self::Blob(cause @ (Cause::Directory(_) | Cause::NotYet(_))) => Some(cause.to_string()),
+            _ => None,
+        }
     }
 }
