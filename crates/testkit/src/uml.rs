@@ -41,7 +41,7 @@ const MEMORY_MIB: u64 = 1024;
 /// Time that a guest has if none is set; a suite takes a minute, a shell command two seconds.
 const TIME_LIMIT: Duration = Duration::from_secs(300);
 
-/// The scratch directory inside the guest, a tmpfs of three quarters of its memory.
+/// The scratch directory inside the guest: ext4 in three quarters of its memory.
 pub const SCRATCH: &str = "/run/scratch";
 
 /// What a guest is given; see the module for what it always has.
@@ -140,8 +140,11 @@ impl Machine {
         host::check_visible(&directory)?;
         let script = command::script(&directory, &self.environment, command);
         write(&exchange.join("command"), &script)?;
-        let settings =
-            format!("exchange={}\nport0=/dev/ttyS0\nport1=/dev/ttyS1\n", exchange.display());
+        let settings = format!(
+            "exchange={}\nscratch={}M\nport0=/dev/ttyS0\nport1=/dev/ttyS1\n",
+            exchange.display(),
+            self.memory_mib * 3 / 4,
+        );
         write(&exchange.join("settings"), settings.as_bytes())?;
         let init = exchange.join("init");
         write(&init, include_bytes!("uml/init.sh"))?;

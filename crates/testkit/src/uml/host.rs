@@ -12,10 +12,11 @@ use super::Error;
 pub(super) const KERNEL: &str = "linux.uml";
 
 /// Programs that the host side and process 1 of the guest call, and the packages that have them.
-const PROGRAMS: [(&str, &str); 7] = [
+const PROGRAMS: [(&str, &str); 8] = [
     (KERNEL, "user-mode-linux"),
     ("insmod", "kmod"),
     ("ip", "iproute2"),
+    ("mkfs.ext4", "e2fsprogs"),
     ("mount", "mount"),
     ("setpriv", "util-linux"),
     ("unshare", "util-linux"),

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Process 1 of the guest. `settings` is written beside this file by the host and sets:
 #   exchange  host directory that is shared with this guest and gone after it
+#   scratch   size of the scratch directory
 #   port0 port1  serial lines that the host reads as standard output and standard error
 
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -41,12 +42,19 @@ step ln -s /proc/self/fd /dev/fd
 step ln -s fd/0 /dev/stdin
 step ln -s fd/1 /dev/stdout
 step ln -s fd/2 /dev/stderr
-# Not all of the memory: a test that fills the scratch directory shall see ENOSPC, not the OOM killer.
-step mount -t tmpfs -o mode=1777,size=75% scratch /run/scratch
 step mount -t cgroup2 cgroup2 /sys/fs/cgroup
 modules=/usr/lib/uml/modules/$(uname -r)/kernel
 step insmod "$modules/drivers/block/loop.ko"
 step insmod "$modules/fs/overlayfs/overlay.ko"
+# ext4 in memory, because tmpfs has no `user.` attributes before Linux 6.6. Not all of the memory:
+# who fills the scratch directory shall see ENOSPC, not the OOM killer.
+step mkdir /run/memory
+step mount -t tmpfs -o mode=700,size=80% memory /run/memory
+step truncate -s "$scratch" /run/memory/scratch
+step mkfs.ext4 -q -b 4096 -m 0 -E nodiscard -O ^has_journal /run/memory/scratch
+step mount -o loop,discard /run/memory/scratch /run/scratch
+step rmdir /run/scratch/lost+found
+step chmod 1777 /run/scratch
 step ip link set lo up
 step stty -F "$port0" raw -echo
 step stty -F "$port1" raw -echo
