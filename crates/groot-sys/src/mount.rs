@@ -71,6 +71,10 @@ fn configured(overlay: &Overlay<'_>) -> std::result::Result<(), Tried> {
         Err(Errno::NOSYS) => return Err(Tried::Unsupported),
         other => other.call("fsopen", || "overlay".into()).map_err(Tried::Failed)?,
     };
+    // Shown in mountinfo, where it would be `none`; the classic mount gives the same.
+    fsconfig_set_string(context.as_fd(), "source", "overlay")
+        .call("fsconfig", || "source=overlay".into())
+        .map_err(Tried::Failed)?;
     let options = overlay
         .lower
         .iter()

@@ -151,9 +151,15 @@ impl Drop for Daemon {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "a failing test shows what its servers said")]
+/// How much of a log a failing test shows.
+const SHOWN_LINES: usize = 40;
+
 fn show(name: &str, log: &str) {
-    eprintln!("---- log of {name} ----\n{log}----");
+    // docker-registry writes two lines for a request; the access log's is the readable one.
+    let lines: Vec<&str> =
+        log.lines().filter(|line| !line.contains("msg=\"response completed\"")).collect();
+    let from = lines.len().saturating_sub(SHOWN_LINES);
+    eprintln!("---- end of the log of {name} ----\n{}\n----", lines[from..].join("\n"));
 }
 
 /// Panics with the package to install when `program` is not on the PATH.

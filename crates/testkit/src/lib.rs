@@ -6,12 +6,23 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a panic here is the test's failure")]
 
+pub mod bare_registry;
+pub mod certificates;
 pub mod command;
 pub mod container;
 pub mod daemon;
+mod delivery;
+pub mod fault;
+pub mod fault_proxy;
 pub mod filesystem;
+pub mod http;
+pub mod http_proxy;
 pub mod image;
 pub mod layer;
+pub mod link;
+pub mod push;
+pub mod recording_server;
 pub mod registry;
+pub mod token_server;
 pub mod tree;
 pub mod uml;

@@ -37,13 +37,35 @@ impl Kind {
         }
     }
 
+    /// The file system that it needs, as the kernel calls it.
+    pub fn filesystem(self) -> &'static str {
+        match self {
+            Self::OverlayXfs => "xfs",
+            Self::Btrfs => "btrfs",
+        }
+    }
+
     /// The driver that a store was made with; `None` when that cannot be seen.
     pub fn of_store(layout: &Layout) -> Option<Self> {
         if layout.links().is_dir() {
             return Some(Self::OverlayXfs);
         }
+        // After a reboot a file system of the store's own is not mounted yet; its file tells.
+        let mounted = groot_sys::mount::is_mount_point(layout.root()).unwrap_or(false);
+        if !mounted && let Ok(Some(found)) = groot_sys::probe::superblock(&layout.backing_file()) {
+            return Self::of_filesystem(found);
+        }
         let magic = groot_sys::fs::filesystem_type(layout.root()).ok()?;
         (magic == groot_sys::fs::BTRFS_MAGIC).then_some(Self::Btrfs)
+    }
+
+    /// The driver that uses a file system of this name.
+    fn of_filesystem(name: &str) -> Option<Self> {
+        match name {
+            "xfs" => Some(Self::OverlayXfs),
+            "btrfs" => Some(Self::Btrfs),
+            _ => None,
+        }
     }
 
     /// The driver for a store.
@@ -229,4 +251,27 @@ pub trait Driver: fmt::Debug + Send + Sync {
 
     /// Counts what a root file system holds.
     fn usage(&self, paths: &ImagePaths) -> Result<Usage, Error>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unmounted_store_shows_its_driver_by_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path().join("store"));
+        assert_eq!(Kind::of_store(&layout), None);
+        let mut btrfs = vec![0; 0x20000];
+        btrfs[0x10040..0x10048].copy_from_slice(b"_BHRfS_M");
+        for (bytes, expected) in [
+            (vec![0; 4096], None),
+            (b"XFSB".to_vec(), Some(Kind::OverlayXfs)),
+            (btrfs, Some(Kind::Btrfs)),
+            (b"my diary".to_vec(), None),
+        ] {
+            std::fs::write(layout.backing_file(), bytes).unwrap();
+            assert_eq!(Kind::of_store(&layout), expected);
+        }
+    }
 }

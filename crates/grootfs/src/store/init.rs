@@ -97,11 +97,14 @@ fn prepare_filesystem(
     }
     let mounted = root.is_dir()
         && groot_sys::mount::is_mount_point(root).doing_sys("looking at the store's mount")?;
-    if backing.exists()
-        && !mounted
-        && groot_sys::probe::superblock(&backing).at("read", &backing)?.is_some()
-    {
-        return mount_existing(layout, driver, init);
+    if backing.exists() && !mounted {
+        match groot_sys::probe::superblock(&backing).at("read", &backing)? {
+            Some(found) if found == driver.kind().filesystem() => {
+                return mount_existing(layout, driver, init);
+            }
+            Some(found) => return Err(foreign(&backing, driver, found)),
+            None => {}
+        }
     }
     let checked = match root.parent() {
         Some(parent) if !root.exists() && init.size.is_none() => parent,
@@ -122,6 +125,17 @@ fn prepare_filesystem(
             checked.display()
         ))),
     }
+}
+
+/// What is in a backing file is not ours to destroy.
+fn foreign(backing: &Path, driver: &dyn Driver, found: &str) -> Error {
+    Error::Message(format!(
+        "Store path filesystem ({}) is incompatible with requested driver ({} needs {}): the file \
+         holds {found} and was left as it is; move it away, or choose another store",
+        backing.display(),
+        driver.kind(),
+        driver.kind().filesystem()
+    ))
 }
 
 fn mount_existing(layout: &Layout, driver: &dyn Driver, init: &Init<'_>) -> Result<(), Error> {
@@ -190,7 +204,7 @@ pub fn delete_store(layout: &Layout, driver: &dyn Driver) -> Result<(), Error> {
         return Ok(());
     }
     let refusing = "failed to lock - refusing to delete possibly corrupted store";
-    let _lock = locks::acquire(layout, locks::GLOBAL, locks::Mode::Exclusive).doing(refusing)?;
+    let lock = locks::acquire(layout, locks::GLOBAL, locks::Mode::Exclusive).doing(refusing)?;
     let store = super::Store { layout: layout.clone(), mappings: IdMappings::default() };
     for path in images::list(layout).doing("listing images")? {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -204,12 +218,15 @@ pub fn delete_store(layout: &Layout, driver: &dyn Driver) -> Result<(), Error> {
     for name in volumes::list(layout).doing("listing volumes")? {
         gc::destroy(layout, driver, &name).doing(format!("destroying volume {name}"))?;
     }
-    remove_rest(layout).doing("deleting store path")
+    remove_content(layout).doing("deleting store path")?;
+    // Its open file keeps a file system of the store's own busy. The directory of locks is gone:
+    // nobody can take it any more.
+    drop(lock);
+    remove_root(layout).doing("deleting store path")
 }
 
-/// Removes what is left in the store, unmounts it if it has a file system of its own, and
-/// removes its directory.
-fn remove_rest(layout: &Layout) -> Result<(), Error> {
+/// Removes what is left in the store.
+fn remove_content(layout: &Layout) -> Result<(), Error> {
     let root = layout.root();
     let parts: Vec<PathBuf> = fs::read_dir(root)
         .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
@@ -217,6 +234,12 @@ fn remove_rest(layout: &Layout) -> Result<(), Error> {
     for path in parts {
         crate::driver::remove_tree(&path)?;
     }
+    Ok(())
+}
+
+/// Unmounts the store if it has a file system of its own, and removes its directory.
+fn remove_root(layout: &Layout) -> Result<(), Error> {
+    let root = layout.root();
     crate::driver::unmount(root)?;
     match fs::remove_dir(root) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

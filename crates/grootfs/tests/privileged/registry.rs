@@ -5,7 +5,7 @@ use testkit::image::{Compression, Image, busybox};
 use testkit::layer::{Entry, Layer};
 use testkit::registry::{Format, Registry};
 
-use crate::fixture::{Fixture, assert_contains};
+use crate::fixture::{Fixture, Spec, assert_contains};
 
 on_both_drivers!(from_push_to_delete, by_tag_and_digest, what_is_not_there);
 
@@ -51,9 +51,8 @@ fn from_push_to_delete(fixture: &Fixture) {
     // The same as from the layout that was pushed, which is compared with umoci elsewhere.
     let local =
         fixture.create(&format!("oci://{}", fixture.scratch("pushed").display()), "local").tree();
-    let again = create(fixture, &host, ":v1", "again");
-    assert_contains(&again, "images/again/rootfs");
-    local.assert_same(&testkit::tree::Tree::read(&fixture.path("images/again/rootfs")));
+    let again = Spec::new(create(fixture, &host, ":v1", "again"));
+    local.assert_same(&again.tree());
     for id in ["box", "local", "again"] {
         fixture.grootfs.ok(&["delete", id]);
     }
