@@ -23,6 +23,7 @@ pub mod driver;
 pub mod error;
 pub mod idmap;
 pub mod image;
+pub mod interrupt;
 pub mod observe;
 pub mod pull;
 pub mod rootfs;

@@ -20,6 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("rootfs", &["image", "driver", "store::layout"]),
     ("observe", &[]),
     ("idmap", &[]),
+    ("interrupt", &[]),
     // Joins the errors of all rooms into one text and one exit code.
     ("error", &["config", "image", "pull", "store", "driver"]),
     ("lib", &["cli"]),
@@ -27,7 +28,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Rooms that everybody may use.
-const BELOW_ALL: &[&str] = &["error", "idmap", "observe"];
+const BELOW_ALL: &[&str] = &["error", "idmap", "interrupt", "observe"];
 
 /// Lines of a file without its tests.
 const LONGEST_FILE: usize = 400;

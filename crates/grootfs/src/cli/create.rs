@@ -3,7 +3,10 @@
 use super::Context;
 use super::args::Create;
 use crate::error::Error;
+use crate::image::network::NetworkOptions;
 use crate::image::platform::Platform;
+use crate::image::registry::Pull;
+use crate::image::registry::endpoint::Mirrors;
 use crate::image::{self, SourceOptions};
 use crate::pull::Puller;
 use crate::rootfs::{self, Shape};
@@ -57,7 +60,13 @@ fn create(context: &Context, args: &Create, argument: &str, id: &str) -> Result<
 fn source_options(context: &Context, args: &Create) -> SourceOptions {
     let config = &context.config;
     SourceOptions {
-        insecure_registries: config.insecure_registries.clone(),
+        network: NetworkOptions {
+            insecure: config.insecure_registries.clone(),
+            certificates: vec!["/etc/docker/certs.d".into()],
+            ..NetworkOptions::default()
+        },
+        pull: Pull::default(),
+        mirrors: Mirrors::default(),
         skip_layer_validation: config.skip_layer_validation,
         remote_layer_client_certificates_path: config.remote_layer_client_certificates_path.clone(),
         username: args.username.clone(),

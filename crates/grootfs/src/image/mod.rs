@@ -14,23 +14,32 @@ mod choose;
 pub mod digest;
 mod document;
 mod layers;
+pub mod network;
 mod oci_layout;
 pub mod platform;
 mod reference;
+pub mod registry;
 mod schema1;
 mod secret;
 mod tarball;
 
 use argument::Argument;
 use digest::Digest;
+use network::NetworkOptions;
 use platform::Platform;
+use registry::Pull;
+use registry::endpoint::{self, Mirrors};
 pub use secret::Secret;
 
 /// How images are looked for.
 #[derive(Debug, Clone)]
 pub struct SourceOptions {
-    /// Registries, `host[:port]`, that may be spoken to without TLS or verification.
-    pub insecure_registries: Vec<String>,
+    /// Time limits, trust, what ends waiting.
+    pub network: NetworkOptions,
+    /// How much is fetched at once.
+    pub pull: Pull,
+    /// Which servers stand in for registries.
+    pub mirrors: Mirrors,
     /// User name at the registry.
     pub username: Option<String>,
     /// Password at the registry.
@@ -50,7 +59,10 @@ pub fn open(argument: &str, options: &SourceOptions) -> Result<Box<dyn ImageSour
     Ok(match argument::parse(argument)? {
         Argument::Tarball(path) => Box::new(tarball::Tarball::new(&path, options.mtime_in_tar_id)),
         Argument::OciLayout(located) => Box::new(oci_layout::OciLayout::new(located, options)),
-        Argument::Registry(_) => return Err(Error::Blob(Cause::NotYet("docker://"))),
+        Argument::Registry(reference) => {
+            let source = registry::RegistrySource::new(reference, options);
+            Box::new(source.map_err(Error::Reference)?)
+        }
         Argument::DockerArchive(_) => return Err(Error::Blob(Cause::NotYet("docker-archive:"))),
         Argument::OciArchive(_) => return Err(Error::Blob(Cause::NotYet("oci-archive:"))),
     })
@@ -172,6 +184,12 @@ pub enum Cause {
     /// A layer without a digest where blobs are found by theirs.
     #[error("the layer has no digest")]
     NoDigest,
+    /// A registry.
+    #[error(transparent)]
+    Registry(#[from] registry::Error),
+    /// Configured servers of a registry.
+    #[error(transparent)]
+    Endpoint(#[from] endpoint::Error),
     /// A feature that this version does not have.
     #[error("{0} is not available yet in this version of grootfs")]
     NotYet(&'static str),
@@ -179,8 +197,11 @@ pub enum Cause {
 
 impl Error {
     /// Says it more clearly where the cause is plain (contract 1.6, humanising).
-    pub fn humanised(&self, _argument: &str) -> Option<String> {
+    pub fn humanised(&self, argument: &str) -> Option<String> {
         match self {
+            Self::Reference(Cause::Registry(error))
+            | Self::Configuration(Cause::Registry(error))
+            | Self::Blob(Cause::Registry(error)) => error.humanised(&argument::redacted(argument)),
             Self::Reference(Cause::Path(error))
                 if error.error.kind() == std::io::ErrorKind::NotFound =>
             {

@@ -2,11 +2,14 @@
 
 use std::fmt;
 
+use serde::Deserialize;
+
 /// A password, a token or another value that only the wire may see.
 ///
 /// `Debug` prints three stars and there is no `Display`, so a secret cannot reach a message by
 /// accident: who wants it has to call [`Secret::expose`].
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
 pub struct Secret(String);
 
 impl Secret {
