@@ -141,6 +141,16 @@ pub fn enable_quota(fd: BorrowedFd<'_>) -> Result<()> {
         .call("ioctl", || "BTRFS_IOC_QUOTA_CTL, ENABLE".into())
 }
 
+/// Removes the quota group of a subvolume that was destroyed.
+///
+/// Kernels since 6.10 refuse (`EBUSY`) as long as the subvolume's content is being removed, and
+/// remove the group themselves afterwards. `ENOTCONN` while quotas are off.
+pub fn remove_qgroup(fd: BorrowedFd<'_>, id: u64) -> Result<()> {
+    let args = abi::QgroupCreate { create: 0, qgroupid: id };
+    set::<{ abi::QGROUP_CREATE }, _>(fd, args)
+        .call("ioctl", || format!("BTRFS_IOC_QGROUP_CREATE, remove 0/{id}"))
+}
+
 /// What a quota group holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QgroupUsage {

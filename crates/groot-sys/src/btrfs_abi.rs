@@ -63,6 +63,13 @@ pub struct QuotaCtl {
     pub status: u64,
 }
 
+/// `struct btrfs_ioctl_qgroup_create_args`
+#[repr(C)]
+pub struct QgroupCreate {
+    pub create: u64,
+    pub qgroupid: u64,
+}
+
 /// `struct btrfs_ioctl_search_key`
 #[repr(C)]
 pub struct SearchKey {
@@ -106,6 +113,7 @@ pub const TREE_SEARCH: Opcode = opcode::read_write::<SearchArgs>(MAGIC, 17);
 pub const INO_LOOKUP: Opcode = opcode::read_write::<InoLookup>(MAGIC, 18);
 pub const SNAP_CREATE_V2: Opcode = opcode::write::<VolArgsV2>(MAGIC, 23);
 pub const QUOTA_CTL: Opcode = opcode::read_write::<QuotaCtl>(MAGIC, 40);
+pub const QGROUP_CREATE: Opcode = opcode::write::<QgroupCreate>(MAGIC, 42);
 pub const GET_SUBVOL_ROOTREF: Opcode = opcode::read_write::<SubvolRootref>(MAGIC, 61);
 pub const INO_LOOKUP_USER: Opcode = opcode::read_write::<InoLookupUser>(MAGIC, 62);
 
@@ -120,6 +128,7 @@ mod tests {
         assert_eq!(size_of::<InoLookup>(), 4096);
         assert_eq!(size_of::<InoLookupUser>(), 4096);
         assert_eq!(size_of::<SubvolRootref>(), 4096);
+        assert_eq!(size_of::<QgroupCreate>(), 16);
         assert_eq!(size_of::<SearchKey>(), 104);
         assert_eq!(size_of::<SearchArgs>(), 4096);
     }

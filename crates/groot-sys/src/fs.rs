@@ -120,7 +120,11 @@ fn remove_files(directory: &OwnedFd) -> Result<Vec<CString>> {
     let mut buffer = Vec::with_capacity(ENTRIES_BUFFER);
     let mut entries = RawDir::new(directory, buffer.spare_capacity_mut());
     while let Some(entry) = entries.next() {
-        let entry = entry.call("getdents64", String::new)?;
+        let entry = match entry {
+            // Somebody else has removed this directory meanwhile.
+            Err(Errno::NOENT) => break,
+            other => other.call("getdents64", String::new)?,
+        };
         let name = entry.file_name();
         if matches!(name.to_bytes(), b"." | b"..") {
             continue;
@@ -198,6 +202,16 @@ mod tests {
         remove_tree(parent.as_fd(), OsStr::new("tree")).unwrap();
         remove_tree(parent.as_fd(), OsStr::new("kept")).unwrap();
         assert!(!dir.path().join("kept").exists());
+    }
+
+    #[test]
+    fn two_may_remove_one_tree() {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = dir.path().join("tree");
+        fs::create_dir(&tree).unwrap();
+        let open = OwnedFd::from(fs::File::open(&tree).unwrap());
+        fs::remove_dir(&tree).unwrap();
+        assert_eq!(remove_files(&open).unwrap(), Vec::<CString>::new());
     }
 
     #[test]

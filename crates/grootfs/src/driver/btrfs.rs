@@ -156,30 +156,46 @@ impl Driver for Btrfs {
     }
 }
 
-/// Removes a subvolume with all subvolumes in it, or a plain tree. May be repeated.
+/// Removes a subvolume with all subvolumes in it, or a plain tree. May be repeated, and two may do
+/// it at once.
 fn destroy_subvolumes(path: &Path) -> Result<(), Error> {
-    let (parent, name) = split(path)?;
-    let (Some(parent_fd), Some(fd)) = (files::open_existing(parent)?, existing_directory(path)?)
-    else {
-        return files::remove_file(path);
-    };
-    let nested = groot_sys::btrfs::nested_subvolumes(fd.as_fd())
+    let Some(fd) = existing_directory(path)? else { return files::remove_file(path) };
+    let listed = groot_sys::btrfs::nested_subvolumes(fd.as_fd());
+    let nested = missing_is(listed, Vec::new())
         .doing(format!("listing subvolumes of {}", path.display()))?;
     for below in nested {
-        let below = path.join(below);
-        let (parent, name) = split(&below)?;
-        let parent_fd = files::open_directory(parent)?;
-        groot_sys::btrfs::destroy_subvolume(parent_fd.as_fd(), name)
-            .doing(format!("destroying volume {}", below.display()))?;
+        destroy_subvolume(&path.join(below))?;
     }
     let is_subvolume = groot_sys::btrfs::is_subvolume(fd.as_fd())
         .doing(format!("looking at {}", path.display()))?;
     drop(fd);
-    if !is_subvolume {
-        return files::remove_tree(path);
+    if is_subvolume { destroy_subvolume(path) } else { files::remove_tree(path) }
+}
+
+/// Removes one subvolume and its quota group. One that is not there is success.
+fn destroy_subvolume(path: &Path) -> Result<(), Error> {
+    let (parent, name) = split(path)?;
+    let (Some(parent), Some(fd)) = (files::open_existing(parent)?, existing_directory(path)?)
+    else {
+        return Ok(());
+    };
+    let id = groot_sys::btrfs::subvolume_id(fd.as_fd());
+    drop(fd);
+    missing_is(groot_sys::btrfs::destroy_subvolume(parent.as_fd(), name), ())
+        .doing(format!("destroying volume {}", path.display()))?;
+    if let Ok(id) = id {
+        // Fails where there is no group, and on newer kernels, which do it themselves later.
+        let _ = groot_sys::btrfs::remove_qgroup(parent.as_fd(), id);
     }
-    groot_sys::btrfs::destroy_subvolume(parent_fd.as_fd(), name)
-        .doing(format!("destroying volume {}", path.display()))
+    Ok(())
+}
+
+/// Something else instead of the error that says that a thing is gone.
+fn missing_is<T>(result: Result<T, groot_sys::Error>, otherwise: T) -> Result<T, groot_sys::Error> {
+    match result {
+        Err(error) if error.errno() == rustix::io::Errno::NOENT => Ok(otherwise),
+        other => other,
+    }
 }
 
 /// Opens a directory; `None` where there is none, or something that is not a directory.

@@ -37,6 +37,14 @@ impl Kind {
         }
     }
 
+    /// The file system that it needs, as the kernel calls it.
+    pub fn filesystem(self) -> &'static str {
+        match self {
+            Self::OverlayXfs => "xfs",
+            Self::Btrfs => "btrfs",
+        }
+    }
+
     /// The driver that a store was made with; `None` when that cannot be seen.
     pub fn of_store(layout: &Layout) -> Option<Self> {
         if layout.links().is_dir() {

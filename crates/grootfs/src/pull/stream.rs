@@ -178,32 +178,49 @@ fn produce(
         count: 0,
         limit: layer.size.filter(|_| layer.verify),
     };
-    let read = |error| decode_error(error, layer);
-    {
-        let mut input = BufReader::with_capacity(SOURCE_BUFFER, &mut counted);
-        let compression = compression(&mut input, layer)?;
-        let mut plain = compression.reader(input).map_err(read)?;
-        loop {
-            if stops.iter().any(|stop| stop.load(Ordering::Relaxed)) {
-                return Err(Produced::Abandoned);
-            }
-            let Ok(mut chunk) = outputs.empty.recv() else { return Err(Produced::Abandoned) };
-            fill(&mut *plain, &mut chunk).map_err(read)?;
-            if chunk.is_empty() {
-                break;
-            }
-            let chunk = Arc::new(chunk);
-            if let Some(hash) = &outputs.hash {
-                // The hashing thread ends only after this one.
-                let _ = hash.send(Arc::clone(&chunk));
-            }
-            if outputs.unpack.send(chunk).is_err() {
-                return Err(Produced::Abandoned);
-            }
+    match decompress(&mut counted, layer, stops, &outputs) {
+        // Bytes that cannot be decompressed are mostly damaged ones: then their digest says so.
+        Err(Produced::Failed(error @ Error::Read { .. })) => {
+            let damaged = io::copy(&mut counted, &mut io::sink()).is_ok();
+            let damage = if damaged { counted.check(layer).err() } else { None };
+            Err(damage.unwrap_or(error).into())
         }
-        plain.finish().map_err(read)?;
+        Err(other) => Err(other),
+        Ok(()) => counted.check(layer).map_err(Produced::from),
     }
-    counted.check(layer).map_err(Produced::from)
+}
+
+/// Sends the plain bytes of a blob on, chunk by chunk, and reads it to its end.
+fn decompress(
+    counted: &mut Counted,
+    layer: &Layer,
+    stops: [&AtomicBool; 2],
+    outputs: &Outputs,
+) -> Result<(), Produced> {
+    let read = |error| decode_error(error, layer);
+    let mut input = BufReader::with_capacity(SOURCE_BUFFER, counted);
+    let compression = compression(&mut input, layer)?;
+    let mut plain = compression.reader(input).map_err(read)?;
+    loop {
+        if stops.iter().any(|stop| stop.load(Ordering::Relaxed)) {
+            return Err(Produced::Abandoned);
+        }
+        let Ok(mut chunk) = outputs.empty.recv() else { return Err(Produced::Abandoned) };
+        fill(&mut *plain, &mut chunk).map_err(read)?;
+        if chunk.is_empty() {
+            break;
+        }
+        let chunk = Arc::new(chunk);
+        if let Some(hash) = &outputs.hash {
+            // The hashing thread ends only after this one.
+            let _ = hash.send(Arc::clone(&chunk));
+        }
+        if outputs.unpack.send(chunk).is_err() {
+            return Err(Produced::Abandoned);
+        }
+    }
+    plain.finish().map_err(read)?;
+    Ok(())
 }
 
 /// Looks at the first bytes and compares them with what the media type says.

@@ -97,11 +97,14 @@ fn prepare_filesystem(
     }
     let mounted = root.is_dir()
         && groot_sys::mount::is_mount_point(root).doing_sys("looking at the store's mount")?;
-    if backing.exists()
-        && !mounted
-        && groot_sys::probe::superblock(&backing).at("read", &backing)?.is_some()
-    {
-        return mount_existing(layout, driver, init);
+    if backing.exists() && !mounted {
+        match groot_sys::probe::superblock(&backing).at("read", &backing)? {
+            Some(found) if found == driver.kind().filesystem() => {
+                return mount_existing(layout, driver, init);
+            }
+            Some(found) => return Err(foreign(&backing, driver, found)),
+            None => {}
+        }
     }
     let checked = match root.parent() {
         Some(parent) if !root.exists() && init.size.is_none() => parent,
@@ -122,6 +125,17 @@ fn prepare_filesystem(
             checked.display()
         ))),
     }
+}
+
+/// What is in a backing file is not ours to destroy.
+fn foreign(backing: &Path, driver: &dyn Driver, found: &str) -> Error {
+    Error::Message(format!(
+        "Store path filesystem ({}) is incompatible with requested driver ({} needs {}): the file \
+         holds {found} and was left as it is; move it away, or choose another store",
+        backing.display(),
+        driver.kind(),
+        driver.kind().filesystem()
+    ))
 }
 
 fn mount_existing(layout: &Layout, driver: &dyn Driver, init: &Init<'_>) -> Result<(), Error> {

@@ -1,0 +1,43 @@
+//! The built program on real file systems: loop-mounted XFS and btrfs, real mounts, `runc`.
+//!
+//! Run as root. Every test has a file system and a store of its own, and most run on both drivers.
+//! As another user, or where a tool is missing, they fail and say why.
+
+#![expect(clippy::unwrap_used, reason = "a panic is the failure that the test reports")]
+
+/// Makes two tests of each function that takes a [`fixture::Fixture`]: one a driver.
+macro_rules! on_both_drivers {
+    ($($name:ident),+ $(,)?) => {$(
+        mod $name {
+            use crate::fixture::{Driver, Fixture};
+
+            #[test]
+            fn privileged_overlay_xfs() {
+                super::$name(&Fixture::new(Driver::OverlayXfs));
+            }
+
+            #[test]
+            fn privileged_btrfs() {
+                super::$name(&Fixture::new(Driver::Btrfs));
+            }
+        }
+    )+};
+}
+
+mod at_once;
+mod backing_file;
+mod bad_images;
+mod bad_requests;
+mod cache;
+mod clean;
+mod delete;
+mod delete_store;
+mod fixture;
+mod init_store;
+mod many_layers;
+mod registry;
+mod run;
+mod stats;
+mod tar;
+mod tree;
+mod without_mount;
