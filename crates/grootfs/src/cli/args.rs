@@ -210,7 +210,7 @@ pub struct Create {
     /// Hard limit of the root file system in bytes; 0 for none
     #[arg(long, value_name = "BYTES")]
     pub disk_limit_size_bytes: Option<i64>,
-    /// host[:port] of a registry without a valid certificate or without TLS, may be repeated
+    /// host or host:port of a registry without a valid certificate or without TLS, may be repeated
     #[arg(long, value_name = "HOST")]
     pub insecure_registry: Vec<String>,
     /// Lets the limit count only what is written, not the image
