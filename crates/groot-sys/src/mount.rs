@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, UnmountFlags,
-    fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount, move_mount, unmount as umount,
+    fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount, move_mount,
+    unmount as umount,
 };
 
 use crate::{Call, Errno, Error, Result};
@@ -87,13 +88,13 @@ fn configured(overlay: &Overlay<'_>) -> std::result::Result<(), Tried> {
             Err(Errno::INVAL) if position == 0 => return Err(Tried::Unsupported),
             other => other
                 .call("fsconfig", || format!("{key}={}", path.display()))
-                .map_err(|error| with_log(error, context.as_fd()))?,
+                .map_err(|error| refused(error, context.as_fd()))?,
         }
     }
     let show = || format!("overlay, {} layers", overlay.lower.len());
     fsconfig_create(context.as_fd())
         .call("fsconfig", show)
-        .map_err(|error| with_log(error, context.as_fd()))?;
+        .map_err(|error| refused(error, context.as_fd()))?;
     let flags = FsMountFlags::FSMOUNT_CLOEXEC;
     let mounted = fsmount(context.as_fd(), flags, MountAttrFlags::empty())
         .call("fsmount", show)
@@ -102,6 +103,23 @@ fn configured(overlay: &Overlay<'_>) -> std::result::Result<(), Tried> {
     move_mount(mounted.as_fd(), "", CWD, overlay.target, flags)
         .call("move_mount", || overlay.target.display().to_string())
         .map_err(Tried::Failed)
+}
+
+/// What it means that options are refused. Before Linux 6.5 overlay takes whatever comes, up to a page
+/// of text, and refuses a `lowerdir+` only in the end.
+fn refused(error: Error, context: BorrowedFd<'_>) -> Tried {
+    if error.errno() == Errno::INVAL && !checks_options() {
+        return Tried::Unsupported;
+    }
+    with_log(error, context)
+}
+
+/// Whether overlay looks at an option when it is set, and so refuses a `lowerdir+` without a value.
+fn checks_options() -> bool {
+    match fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC) {
+        Ok(context) => fsconfig_set_flag(context.as_fd(), "lowerdir+").is_err(),
+        Err(_) => false,
+    }
 }
 
 /// Adds what the kernel wrote into the log of a file system context.

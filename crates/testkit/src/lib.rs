@@ -25,3 +25,4 @@ pub mod recording_server;
 pub mod registry;
 pub mod token_server;
 pub mod tree;
+pub mod uml;

@@ -34,7 +34,10 @@ impl OverlayXfs {
     fn short_name(&self, volume: &str) -> Result<String, Error> {
         let file = self.link_file(volume);
         match fs::read_to_string(&file) {
-            Ok(short) if is_short_name(&short) => Ok(short),
+            // Who is killed while it takes a name away leaves one that leads nowhere.
+            Ok(short) if is_short_name(&short) && self.layout.links().join(&short).is_dir() => {
+                Ok(short)
+            }
             Ok(_) => self.link_existing(volume),
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.link_existing(volume),
             Err(error) => Err(PathError { operation: "open", path: file, error }.into()),

@@ -61,9 +61,11 @@ pub fn create(
         }
         other => other.at("mkdir", paths.dir()).doing("making image path")?,
     }
-    let lock = lock_directory(paths.dir())?;
+    let Some(_lock) = lock_image(paths.dir())? else {
+        return Err(Error::DeletedMeanwhile(image.id.clone()));
+    };
     let made = fill(store, driver, image, &paths);
-    if made.is_err() && still_ours(&lock, paths.dir()) {
+    if made.is_err() {
         // The first error is the one to report. What cannot be removed is left to `clean`.
         let _ = remove(store, driver, image.id);
     }
@@ -104,25 +106,25 @@ pub fn delete(store: &Store, driver: &dyn Driver, id: &ImageId) -> Result<(), Er
         }
         other => other.at("stat", &dir).doing(format!("unable to check image: {id}"))?,
     };
-    let _lock = match lock_directory(&dir) {
-        // Somebody else has just deleted it: what was asked for is done.
-        Err(Error::Path(error)) if error.error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        other => other?,
-    };
+    // Somebody else has just deleted it: what was asked for is done.
+    let Some(_lock) = lock_image(&dir)? else { return Ok(()) };
     remove(store, driver, id)
 }
 
-/// Unmounts, moves aside, forgets, removes. The caller holds the lock of the directory.
+/// Unmounts, forgets, moves aside, removes. The caller holds the lock of the directory.
+///
+/// Moving aside makes the id free, so it comes last of what belongs to the id: otherwise the
+/// dependency file that goes could be that of the next image of this name.
 fn remove(store: &Store, driver: &dyn Driver, id: &ImageId) -> Result<(), Error> {
     let paths = store.layout.image(id);
     let failing = || format!("deleting image path '{}' failed", paths.dir().display());
     driver.unmount_root(&paths).doing(failing())?;
+    dependencies::remove(&store.layout, id)?;
     let aside = aside(&store.layout, id);
     match fs::rename(paths.dir(), &aside) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         other => other.at("rename", paths.dir()).doing(failing())?,
     }
-    dependencies::remove(&store.layout, id)?;
     driver.destroy_root(&ImagePaths::at(aside)).doing(failing())
 }
 
@@ -138,9 +140,14 @@ pub(super) fn is_aside(name: &str) -> bool {
     name.strip_prefix(GARBAGE).is_some_and(|rest| rest.starts_with("image-"))
 }
 
-fn lock_directory(dir: &Path) -> Result<OwnedFd, Error> {
+/// Waits for the lock of an image; `None` when the image is gone by then, or another one of its
+/// name has come.
+fn lock_image(dir: &Path) -> Result<Option<OwnedFd>, Error> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let fd = openat(CWD, dir, flags, Mode::empty()).at("open", dir)?;
+    let fd = match openat(CWD, dir, flags, Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(None),
+        other => other.at("open", dir)?,
+    };
     loop {
         match flock(&fd, FlockOperation::LockExclusive) {
             Ok(()) => break,
@@ -148,15 +155,15 @@ fn lock_directory(dir: &Path) -> Result<OwnedFd, Error> {
             Err(errno) => Err(errno).at("flock", dir)?,
         }
     }
-    Ok(fd)
+    Ok(is_at(&fd, dir).then_some(fd))
 }
 
-/// Whether the directory at this path is the one that was locked.
-fn still_ours(lock: &OwnedFd, dir: &Path) -> bool {
-    let (Ok(held), Ok(found)) = (rustix::fs::fstat(lock), fs::symlink_metadata(dir)) else {
+/// Whether the directory at this path is the one that is open.
+fn is_at(open: &OwnedFd, dir: &Path) -> bool {
+    let (Ok(open), Ok(found)) = (rustix::fs::fstat(open), fs::symlink_metadata(dir)) else {
         return false;
     };
-    held.st_ino == found.ino() && held.st_dev == found.dev()
+    open.st_ino == found.ino() && open.st_dev == found.dev()
 }
 
 /// Absolute paths of all entries in `images/`.
@@ -165,4 +172,23 @@ pub fn list(layout: &Layout) -> Result<Vec<PathBuf>, Error> {
     let names = volumes::names(&images)
         .doing("Failed to retrieve list of images: failed to list store path")?;
     Ok(names.into_iter().map(|name| images.join(name)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_that_of_one_image_and_not_of_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let (image, aside) = (dir.path().join("x"), dir.path().join("aside"));
+        assert!(lock_image(&image).unwrap().is_none());
+        fs::create_dir(&image).unwrap();
+        let lock = lock_image(&image).unwrap().unwrap();
+        fs::rename(&image, &aside).unwrap();
+        assert!(!is_at(&lock, &image));
+        fs::create_dir(&image).unwrap();
+        assert!(!is_at(&lock, &image));
+        assert!(is_at(&lock, &aside));
+    }
 }

@@ -8,7 +8,7 @@
 //! | create, each missing layer | its chain id | exclusive | while the layer is pulled |
 //! | clean | [`GLOBAL`] | exclusive | while unused volumes are found and renamed |
 //! | delete-store | [`GLOBAL`] | exclusive | to the end |
-//! | create, delete of one image | `image:<id>` | exclusive | while the directory is made or moved |
+//! | create, delete of one image | the directory `images/<id>` itself | exclusive | while it is made or moved |
 //!
 //! Rule against deadlocks: wait for a layer lock only while holding no other layer lock.
 

@@ -61,6 +61,9 @@ pub enum Error {
     /// The id is taken.
     #[error("image for id `{0}` already exists")]
     Exists(id::ImageId),
+    /// A delete came between the first step of a create and the next one.
+    #[error("image `{0}` was deleted while it was being made")]
+    DeletedMeanwhile(id::ImageId),
     /// An image that is not there.
     #[error("image not found: {0}")]
     NotFound(id::ImageId),

@@ -8,7 +8,12 @@ use testkit::layer::{Entry, Layer};
 
 use crate::fixture::Fixture;
 
-on_both_drivers!(one_id_twice, one_image_twenty_times, create_and_delete_and_clean);
+on_both_drivers!(
+    one_id_twice,
+    one_image_twenty_times,
+    create_and_delete_and_clean,
+    creates_and_deletes_of_one_id,
+);
 
 /// Large enough that processes meet.
 fn image() -> Image {
@@ -95,4 +100,39 @@ fn create_and_delete_and_clean(fixture: &Fixture) {
     fixture.grootfs.ok(&["clean"]);
     assert!(fixture.names("images").is_empty() && fixture.names("tmp").is_empty());
     assert!(fixture.names("volumes").is_empty(), "{:?}", fixture.names("volumes"));
+}
+
+/// Whoever comes first: an image that is there is whole, and knows its layers.
+fn creates_and_deletes_of_one_id(fixture: &Fixture) {
+    let (url, _) = fixture.oci("image", &image());
+    fixture.create(&url, "keeps-the-layers");
+    for round in 0..12 {
+        let running: Vec<Running> = (0..8)
+            .map(|number| match number % 2 {
+                0 => begin(fixture, &["create", &url, "x"]),
+                _ => begin(fixture, &["delete", "x"]),
+            })
+            .collect();
+        for one in running {
+            let output = one.finish(TIME_LIMIT);
+            assert!(matches!(output.code, Some(0 | 1)), "{}", output.report());
+            let known =
+                ["{\"ociVersion\"", "image for id `x` already exists", "Image `x` not found"];
+            let others = ["Image x deleted", "image `x` was deleted while it was being made"];
+            let start =
+                |text: &&str| output.stdout.trim_start_matches("making image: ").starts_with(text);
+            assert!(known.iter().chain(&others).any(start), "{}", output.report());
+        }
+        let dependencies = fixture.path("meta/dependencies/image:x.json").exists();
+        let there = fixture.path("images/x").exists();
+        assert_eq!(there, dependencies, "round {round}");
+        if there {
+            assert!(fixture.path("images/x/rootfs/c/49").exists());
+            fixture.grootfs.ok(&["delete", "x"]);
+        }
+        assert_eq!(fixture.names("meta/dependencies"), ["image:keeps-the-layers.json"]);
+        assert_eq!(fixture.names("images"), ["keeps-the-layers"]);
+        assert!(fixture.names("tmp").is_empty(), "{:?}", fixture.names("tmp"));
+        assert_eq!(fixture.mounts().len(), usize::from(fixture.is_overlay()));
+    }
 }

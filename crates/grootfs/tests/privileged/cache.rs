@@ -4,12 +4,19 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-use testkit::image::Image;
+use testkit::image::{Hash, Image};
 use testkit::layer::Layer;
 
 use crate::fixture::{Fixture, two_layers};
 
-on_both_drivers!(names_and_files, cached_layers_are_not_read, shared_layers, relative_layouts);
+on_both_drivers!(
+    names_and_files,
+    cached_layers_are_not_read,
+    shared_layers,
+    relative_layouts,
+    lost_knowledge,
+    long_digests,
+);
 
 fn names_and_files(fixture: &Fixture) {
     let image = two_layers();
@@ -125,4 +132,36 @@ fn relative_layouts(fixture: &Fixture) {
         let file = fixture.path(&format!("images/{id}/rootfs/etc/changed"));
         assert_eq!(fs::read_to_string(file).unwrap(), "new");
     }
+}
+
+/// Metadata and short names that are lost are made again (contract D49).
+fn lost_knowledge(fixture: &Fixture) {
+    let image = two_layers();
+    let (url, _) = fixture.oci("image", &image);
+    fixture.create(&url, "first");
+    let chain = image.chain_ids();
+    fs::remove_file(fixture.path(&format!("meta/volume-{}", chain[0]))).unwrap();
+    if fixture.is_overlay() {
+        fs::remove_file(fixture.path(&format!("l/{}", chain[0]))).unwrap();
+        // A name whose link is gone.
+        let file = fixture.path(&format!("l/{}", chain[1]));
+        let short = fs::read_to_string(file).unwrap();
+        fs::remove_file(fixture.path(&format!("l/{short}"))).unwrap();
+    }
+    let second = fixture.create(&url, "second");
+    assert_eq!(fs::read_to_string(second.rootfs().join("etc/changed")).unwrap(), "new");
+    let metadata = fs::read_to_string(fixture.path(&format!("meta/volume-{}", chain[0])));
+    // As the original measures it, directories count too.
+    assert!(metadata.unwrap().starts_with("{\"Size\":"));
+}
+
+/// A layout may name its blobs by sha512 (contract D39).
+fn long_digests(fixture: &Fixture) {
+    let image = two_layers().hash(Hash::Sha512);
+    let (url, _) = fixture.oci("image", &image);
+    let spec = fixture.create(&url, "x");
+    assert_eq!(fs::read_to_string(spec.rootfs().join("etc/changed")).unwrap(), "new");
+    let mut chain = image.chain_ids();
+    chain.sort();
+    assert_eq!(fixture.names("volumes"), chain);
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 use testkit::command::run;
 use testkit::filesystem::mounts_below;
 
-use crate::fixture::{Fixture, two_layers};
+use crate::fixture::{Fixture, assert_contains, two_layers};
 
 on_both_drivers!(
     nothing_is_left,
@@ -15,6 +15,7 @@ on_both_drivers!(
     look_alike_ids,
     what_a_container_leaves,
     listing,
+    roots_in_use,
 );
 
 fn nothing_is_left(fixture: &Fixture) {
@@ -131,6 +132,25 @@ fn what_a_container_leaves(fixture: &Fixture) {
     assert_eq!(fixture.grootfs.ok(&["delete", "x"]), "Image x deleted\n");
     assert!(fixture.names("images").is_empty() && fixture.names("tmp").is_empty());
     assert!(mounts_below(fixture.grootfs.store()).is_empty());
+}
+
+/// A mount that somebody uses cannot go; then nothing of the image is taken away.
+fn roots_in_use(fixture: &Fixture) {
+    let (url, _) = fixture.oci("image", &two_layers());
+    let spec = fixture.create(&url, "x");
+    let file = fs::File::open(spec.rootfs().join("etc/kept")).unwrap();
+    if fixture.is_overlay() {
+        let text = fixture.fails_cleanly(&["delete", "x"]);
+        assert_contains(&text, "device or resource busy");
+        assert_contains(&text, &spec.rootfs().display().to_string());
+        assert_eq!(fs::read_to_string(spec.rootfs().join("etc/changed")).unwrap(), "new");
+        // Its layers stay, too.
+        fixture.grootfs.ok(&["clean"]);
+        assert_eq!(fixture.names("volumes").len(), 2);
+        drop(file);
+    }
+    assert_eq!(fixture.grootfs.ok(&["delete", "x"]), "Image x deleted\n");
+    assert!(fixture.names("images").is_empty() && fixture.names("tmp").is_empty());
 }
 
 fn listing(fixture: &Fixture) {

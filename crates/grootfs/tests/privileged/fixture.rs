@@ -36,14 +36,6 @@ impl Driver {
             Self::Btrfs => Kind::Btrfs,
         }
     }
-
-    /// The other one.
-    pub fn other(self) -> Self {
-        match self {
-            Self::OverlayXfs => Self::Btrfs,
-            Self::Btrfs => Self::OverlayXfs,
-        }
-    }
 }
 
 /// A store on a file system of its own.

@@ -3,7 +3,8 @@
 use testkit::container::run_in;
 use testkit::image::{Compression, Image, busybox};
 use testkit::layer::{Entry, Layer};
-use testkit::registry::{Format, Registry};
+use testkit::push::Format;
+use testkit::registry::Registry;
 
 use crate::fixture::{Fixture, Spec, assert_contains};
 

@@ -84,7 +84,6 @@ fn a_changed_file_is_another_image(fixture: &Fixture) {
     set("second", 2);
     fixture.create(argument, "b");
     assert_eq!((content("a").as_str(), content("b").as_str()), ("first", "second"));
-    use sha2::Digest as _;
     let hash = Hash::Sha256.digest(argument.as_bytes()).replace("sha256:", "");
     let names = [format!("{hash}-1500000000000000001"), format!("{hash}-1500000000000000002")];
     assert_eq!(fixture.names("volumes"), names);

@@ -126,6 +126,11 @@ impl Error {
             {
                 Self::UnknownAuthority { address, why }
             }
+            rustls::Error::InvalidMessage(_) => {
+                let host = address.host();
+                let hint = format!("a server without TLS? then use --insecure-registry {host}");
+                Self::Tls { why: format!("{why} ({hint})"), address }
+            }
             _ => Self::Tls { address, why },
         }
     }
