@@ -242,7 +242,7 @@ pub struct Create {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Image options")]
 pub struct ImageArgs {
-    /// host[:port] of a registry without a valid certificate or without TLS, may be repeated
+    /// host or host:port of a registry without a valid certificate or without TLS, may be repeated
     #[arg(long, value_name = "HOST")]
     pub insecure_registry: Vec<String>,
     /// Leaves digests and sizes of layers unchecked (oci: images only)
