@@ -97,7 +97,8 @@ fn fill(
     Ok(mount)
 }
 
-/// Deletes a root file system. Its layers stay. May be repeated after a failure.
+/// Deletes a root file system. Its layers stay. May be repeated after a failure. One that is not
+/// there is [`Error::NotFound`].
 pub fn delete(store: &Store, driver: &dyn Driver, id: &ImageId) -> Result<(), Error> {
     let dir = store.layout.image(id).dir().to_owned();
     match fs::symlink_metadata(&dir) {
@@ -106,8 +107,8 @@ pub fn delete(store: &Store, driver: &dyn Driver, id: &ImageId) -> Result<(), Er
         }
         other => other.at("stat", &dir).doing(format!("unable to check image: {id}"))?,
     };
-    // Somebody else has just deleted it: what was asked for is done.
-    let Some(_lock) = lock_image(&dir)? else { return Ok(()) };
+    // Somebody else has just deleted it.
+    let Some(_lock) = lock_image(&dir)? else { return Err(Error::NotFound(id.clone())) };
     remove(store, driver, id)
 }
 
