@@ -27,6 +27,8 @@ pub struct NewImage<'a> {
     /// Chain ids of its layers, base first. The caller holds the global lock shared, so that
     /// `clean` leaves them alone until the dependency file is written.
     pub volumes: &'a [String],
+    /// Bytes of its layers together.
+    pub layers_size: u64,
     /// Whether to mount it.
     pub mount: bool,
     /// Absolute paths that the image declares as volumes.
@@ -80,12 +82,9 @@ fn fill(
 ) -> Result<Option<Mount>, Error> {
     // Before anything uses a volume, so that no crash leaves a root whose layers look unused.
     dependencies::write(&store.layout, image.id, image.volumes)?;
-    let mut layers_size = 0_u64;
-    for volume in image.volumes {
-        layers_size = layers_size.saturating_add(volumes::size(&store.layout, volume)?);
-    }
     let owner = store.owner();
-    let root = NewRoot { paths, volumes: image.volumes, layers_size, mount: image.mount, owner };
+    let NewImage { volumes, layers_size, mount, .. } = *image;
+    let root = NewRoot { paths, volumes, layers_size, mount, owner };
     let mount = driver.create_root(&root).doing("creating image")?;
     for volume in image.declared_volumes {
         let path = paths.declared_volume(volume);
