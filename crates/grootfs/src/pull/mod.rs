@@ -21,6 +21,7 @@ mod layer;
 mod plan;
 mod schedule;
 mod stream;
+mod undescribed;
 mod unknown;
 
 use plan::Planned;
@@ -139,7 +140,7 @@ impl Puller<'_> {
                 missing.push(layer);
             }
         }
-        self.build_missing(&missing, &stop)?;
+        self.build_missing(&planned, &missing, &stop)?;
         let mut pulled = Pulled::default();
         for (layer, size) in planned.iter().zip(sizes) {
             let size = size.map_or_else(|| Ok(self.metadata(layer)?.size), Ok)?;

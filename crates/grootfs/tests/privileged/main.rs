@@ -42,4 +42,5 @@ mod run;
 mod stats;
 mod tar;
 mod tree;
+mod undescribed;
 mod without_mount;
