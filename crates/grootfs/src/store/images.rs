@@ -101,12 +101,10 @@ fn fill(
 pub fn delete(store: &Store, driver: &dyn Driver, id: &ImageId) -> Result<(), Error> {
     let dir = store.layout.image(id).dir().to_owned();
     match fs::symlink_metadata(&dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(Error::NotFound(id.clone()));
-        }
+        // Somebody else has just deleted it: what was asked for is done. So below.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         other => other.at("stat", &dir).doing(format!("unable to check image: {id}"))?,
     };
-    // Somebody else has just deleted it: what was asked for is done.
     let Some(_lock) = lock_image(&dir)? else { return Ok(()) };
     remove(store, driver, id)
 }
