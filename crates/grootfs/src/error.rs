@@ -15,6 +15,9 @@ pub const EXIT_FAILURE: u8 = 1;
 /// Exit code of an unknown command (contract 1.1).
 pub const EXIT_UNKNOWN_COMMAND: u8 = 3;
 
+/// Exit code after Ctrl-C or SIGTERM, as shells tell it of SIGINT.
+pub const EXIT_INTERRUPTED: u8 = 130;
+
 /// An I/O error with the operation and the path that it happened on.
 #[derive(Debug)]
 pub struct PathError {
@@ -81,6 +84,9 @@ pub enum Error {
     /// A feature of the command line that this version does not have.
     #[error("{0} is not available yet in this version of grootfs")]
     NotYet(&'static str),
+    /// Ctrl-C or SIGTERM.
+    #[error("interrupted; what was begun has been taken away")]
+    Interrupted,
     /// The configuration.
     #[error(transparent)]
     Config(#[from] crate::config::Error),
@@ -125,6 +131,17 @@ impl Error {
             _ => None,
         };
         clearer.map_or(self, Self::Message)
+    }
+
+    /// Whether somebody asked to stop.
+    pub fn is_interruption(&self) -> bool {
+        matches!(self, Self::Interrupted)
+    }
+
+    /// Whatever failed because somebody asked to stop is told as that.
+    #[must_use]
+    pub fn or_interrupted(self, interrupt: &crate::interrupt::Interrupt) -> Self {
+        if interrupt.is_stopped() { Self::Interrupted } else { self }
     }
 
     /// The text for standard output.

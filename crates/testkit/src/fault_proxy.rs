@@ -1,4 +1,15 @@
 //! A proxy in front of a registry that keeps a log and makes answers go wrong.
+//!
+//! ```no_run
+//! # use testkit::{fault::{Fault, Rule}, fault_proxy::FaultProxy, registry::Registry};
+//! let registry = Registry::plain();
+//! let proxy = FaultProxy::start(&registry.host());
+//! // Every blob breaks off once, and one of the later tries has to wait.
+//! proxy.rule(Rule::on("/blobs/").each_path().first(1).fault(Fault::CutAt(1000)));
+//! proxy.rule(Rule::on("/blobs/").ranged(true).first(1).fault(Fault::retry_after_seconds(429, 1)));
+//! // ... pull from proxy.host() ...
+//! assert!(proxy.log().iter().filter(|one| one.range() == Some("bytes=1000-")).count() >= 1);
+//! ```
 
 use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -48,13 +59,13 @@ impl Exchange {
 
 /// How a [`FaultProxy`] is to listen.
 #[derive(Debug, Default)]
-pub struct Setup<'a> {
+pub struct ProxySetup<'a> {
     tls: Option<(&'a Certificates, bool)>,
     ipv6: bool,
     link: Link,
 }
 
-impl<'a> Setup<'a> {
+impl<'a> ProxySetup<'a> {
     /// Speaks TLS to the client, and plain HTTP to the server behind.
     #[must_use]
     pub fn tls(mut self, certificates: &'a Certificates) -> Self {
@@ -108,9 +119,14 @@ pub struct FaultProxy {
 }
 
 impl FaultProxy {
+    /// Says first how a proxy is to work, then starts it.
+    pub fn setup<'a>() -> ProxySetup<'a> {
+        ProxySetup::default()
+    }
+
     /// Starts a proxy that speaks plain HTTP in front of `upstream`, a host and port.
     pub fn start(upstream: &str) -> Self {
-        Setup::default().start(upstream)
+        Self::setup().start(upstream)
     }
 
     /// Host and port, as they stand in an image reference.

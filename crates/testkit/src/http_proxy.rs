@@ -77,31 +77,58 @@ impl HttpProxy {
 
     /// What clients asked for, in order: `CONNECT host:port` or `GET http://host/path`.
     ///
-    /// Requests without the right login are there too.
+    /// Requests without the right login are there too. The log comes through a pipe: what was just
+    /// asked may be missing for a moment, see [`Self::wait_for_requests`].
     pub fn requests(&self) -> Vec<String> {
-        let log = self.daemon.log();
-        let asked = log.lines().filter_map(|line| {
-            let (_, rest) = line.split_once("Request (file descriptor ")?;
-            let (_, request) = rest.split_once("): ")?;
-            Some(request.rsplit_once(" HTTP/")?.0.to_owned())
-        });
-        asked.collect()
+        requests(&self.daemon.log())
+    }
+
+    /// Waits until there are so many requests; gives all.
+    ///
+    /// # Panics
+    ///
+    /// After 20 seconds, with the log.
+    pub fn wait_for_requests(&self, count: usize) -> Vec<String> {
+        let enough = |log: &str| Some(requests(log)).filter(|all| all.len() >= count);
+        self.daemon.wait_for(enough).unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// The hosts to which the proxy made connections, in order, without their ports.
     pub fn connected(&self) -> Vec<String> {
-        let log = self.daemon.log();
-        let made = log.lines().filter_map(|line| {
-            let (_, rest) = line.split_once("Established connection to host \"")?;
-            Some(rest.split('"').next()?.to_owned())
-        });
-        made.collect()
+        connected(&self.daemon.log())
+    }
+
+    /// Waits until there are so many connections; gives the hosts of all.
+    ///
+    /// # Panics
+    ///
+    /// After 20 seconds, with the log.
+    pub fn wait_for_connected(&self, count: usize) -> Vec<String> {
+        let enough = |log: &str| Some(connected(log)).filter(|all| all.len() >= count);
+        self.daemon.wait_for(enough).unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Everything that the program has printed so far.
     pub fn log(&self) -> String {
         self.daemon.log()
     }
+}
+
+fn requests(log: &str) -> Vec<String> {
+    let asked = log.lines().filter_map(|line| {
+        let (_, rest) = line.split_once("Request (file descriptor ")?;
+        let (_, request) = rest.split_once("): ")?;
+        Some(request.rsplit_once(" HTTP/")?.0.to_owned())
+    });
+    asked.collect()
+}
+
+fn connected(log: &str) -> Vec<String> {
+    let made = log.lines().filter_map(|line| {
+        let (_, rest) = line.split_once("Established connection to host \"")?;
+        Some(rest.split('"').next()?.to_owned())
+    });
+    made.collect()
 }
 
 fn free_port() -> u16 {

@@ -27,6 +27,10 @@ impl Link {
     }
 }
 
+/// How much unused time of the link may still be used. Threads wake late by a part of it, and each
+/// time would be lost: a link of 200 Mbit a second carried 177.
+const CREDIT: Duration = Duration::from_millis(10);
+
 /// Shares the bandwidth between connections.
 #[derive(Debug)]
 pub(crate) struct Pace {
@@ -45,7 +49,8 @@ impl Pace {
         let now = Instant::now();
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         let nanos = (bytes as u64).saturating_mul(1_000_000_000) / rate.max(1);
-        *free = (*free).max(now) + Duration::from_nanos(nanos);
-        *free - now
+        let earliest = now.checked_sub(CREDIT).unwrap_or(now);
+        *free = (*free).max(earliest) + Duration::from_nanos(nanos);
+        free.saturating_duration_since(now)
     }
 }

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use crate::certificates::Certificates;
 use crate::daemon::Daemon;
+pub use crate::push::Format;
 use crate::token_server::{ISSUER, SERVICE, TokenServer};
 
 /// What bcrypt costs at least; a test does not need more.
@@ -15,7 +16,7 @@ const BCRYPT_COST: u32 = 4;
 
 /// How a [`Registry`] is to work. Removing blobs and manifests is always allowed.
 #[derive(Debug, Default)]
-pub struct Setup<'a> {
+pub struct RegistrySetup<'a> {
     tls: Option<(&'a Certificates, bool)>,
     login: Login<'a>,
     mirror: Option<Origin<'a>>,
@@ -36,7 +37,7 @@ struct Origin<'a> {
     trust: Option<&'a Certificates>,
 }
 
-impl<'a> Setup<'a> {
+impl<'a> RegistrySetup<'a> {
     /// Speaks TLS with the server's certificate of this authority.
     #[must_use]
     pub fn tls(mut self, certificates: &'a Certificates) -> Self {
@@ -67,7 +68,9 @@ impl<'a> Setup<'a> {
 
     /// Passes on what another registry has, and keeps it; nothing can be pushed here.
     ///
-    /// The URL may be that of a proxy in front of the other one.
+    /// The URL may be that of a proxy in front of the other one. For a moment after its first
+    /// answer for a blob, docker-registry 2.8 may answer 500 for it: it reads its own half-written
+    /// files. A client that does not give up has to live with that.
     #[must_use]
     pub fn mirror_of(mut self, url: &str) -> Self {
         self.mirror = Some(Origin { url: url.to_owned(), credentials: None, trust: None });
@@ -193,13 +196,18 @@ pub struct Registry {
 }
 
 impl Registry {
+    /// Says first how a registry is to work, then starts it.
+    pub fn setup<'a>() -> RegistrySetup<'a> {
+        RegistrySetup::default()
+    }
+
     /// Starts a registry that speaks plain HTTP and knows no login.
     ///
     /// # Panics
     ///
     /// When it cannot be started, with its log or the package to install.
     pub fn plain() -> Self {
-        Setup::default().start()
+        Self::setup().start()
     }
 
     /// The host and port to put in front of a repository, such as `127.0.0.1:40123`.

@@ -51,14 +51,14 @@ pub struct TokenRequest {
 
 /// How a [`TokenServer`] is to work.
 #[derive(Debug)]
-pub struct Setup<'a> {
+pub struct TokenServerSetup<'a> {
     certificates: Option<&'a Certificates>,
     user: String,
     password: String,
     anonymous_pull: bool,
 }
 
-impl Default for Setup<'_> {
+impl Default for TokenServerSetup<'_> {
     fn default() -> Self {
         Self {
             certificates: None,
@@ -69,7 +69,7 @@ impl Default for Setup<'_> {
     }
 }
 
-impl<'a> Setup<'a> {
+impl<'a> TokenServerSetup<'a> {
     /// Speaks TLS.
     #[must_use]
     pub fn tls(mut self, certificates: &'a Certificates) -> Self {
@@ -119,9 +119,14 @@ pub struct TokenServer {
 }
 
 impl TokenServer {
+    /// Says first how a token server is to work, then starts it.
+    pub fn setup<'a>() -> TokenServerSetup<'a> {
+        TokenServerSetup::default()
+    }
+
     /// Starts one that speaks plain HTTP and knows `user` with the password `secret`.
     pub fn start() -> Self {
-        Setup::default().start()
+        Self::setup().start()
     }
 
     /// The URL that a registry names as the realm.

@@ -26,7 +26,10 @@ fn registry_dies_with_a_killed_test_process() {
     }
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "registry_dies_with_a_killed_test_process", "--nocapture"]);
-    command.env(CHILD, "1").stdin(Stdio::piped()).stdout(Stdio::piped());
+    // A killed process cannot remove its files: they are ours to remove.
+    let directory = tempfile::tempdir().unwrap();
+    command.env(CHILD, "1").env("TMPDIR", directory.path());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let pid = lines.find_map(|line| line.unwrap().strip_prefix("registry=")?.parse().ok());

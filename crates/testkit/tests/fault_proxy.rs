@@ -12,13 +12,15 @@ use testkit::certificates::Certificates;
 use testkit::command::run;
 use testkit::daemon::require_program;
 use testkit::fault::{Fault, Rule};
-use testkit::fault_proxy::{FaultProxy, Setup};
+use testkit::fault_proxy::FaultProxy;
 use testkit::http::message::Headers;
 use testkit::http::upstream::exchange;
-use testkit::image::Hash;
+use testkit::image::{Hash, Image, OciLayout};
+use testkit::layer::Layer;
 use testkit::link::Link;
 use testkit::recording_server::RecordingServer;
-use testkit::registry::Registry;
+use testkit::registry::{Format, Registry};
+use testkit::token_server::TokenServer;
 
 const SIZE: usize = 300_000;
 const BLOB: &str = "/v2/app/blobs/sha256:b10b";
@@ -250,7 +252,7 @@ fn redirects_can_go_round_for_ever_and_down_to_plain_http() {
     assert!(proxy.log()[12].target.ends_with("?hop=12"));
 
     let certificates = Certificates::generate();
-    let proxy = Setup::default().tls(&certificates).start(&registry.host());
+    let proxy = FaultProxy::setup().tls(&certificates).start(&registry.host());
     let other = RecordingServer::start(200, b"in the clear");
     proxy.rule(Rule::on("/blobs/").fault(Fault::Redirect(302, other.url())));
     let mut command = curl();
@@ -357,7 +359,7 @@ fn link_is_slow_and_far() {
     let round_trip = Duration::from_millis(40);
     // 300 kB at 1 MB a second: 300 ms for both connections together as for one.
     let link = Link { round_trip, bytes_per_second: Some(1_000_000) };
-    let proxy = Setup::default().link(link).start(&registry.host());
+    let proxy = FaultProxy::setup().link(link).start(&registry.host());
     let start = Instant::now();
     std::thread::scope(|scope| {
         for range in ["Range: bytes=0-149999\r\n", "Range: bytes=150000-\r\n"] {
@@ -366,7 +368,7 @@ fn link_is_slow_and_far() {
         }
     });
     let took = start.elapsed();
-    assert!(took >= Duration::from_millis(380), "{took:?}");
+    assert!(took >= Duration::from_millis(370), "{took:?}");
     let start = Instant::now();
     let _ = fetch(&proxy.host(), "/v2/", "");
     assert!(start.elapsed() >= round_trip * 2);
@@ -383,7 +385,7 @@ fn delay_holds_back_the_answer() {
 fn proxy_speaks_tls_on_ipv6_and_wants_a_client_certificate() {
     let (_, registry) = proxy();
     let certificates = Certificates::generate();
-    let proxy = Setup::default().ipv6().tls_with_client(&certificates).start(&registry.host());
+    let proxy = FaultProxy::setup().ipv6().tls_with_client(&certificates).start(&registry.host());
     assert!(proxy.host().starts_with("[::1]:"));
     let url = format!("{}{BLOB}", proxy.url());
     let ask = || {
@@ -401,4 +403,28 @@ fn proxy_speaks_tls_on_ipv6_and_wants_a_client_certificate() {
     let output = run(&mut with);
     assert!(matches!(output.code, Some(18 | 56)), "curl: partial file: {}", output.report());
     assert_eq!(output.stdout, "200 1000");
+}
+
+#[test]
+fn real_client_pulls_with_tls_and_tokens_and_does_not_notice_the_proxy() {
+    require_program("skopeo", "skopeo");
+    let directory = tempfile::tempdir().unwrap();
+    let mut layout = OciLayout::new(directory.path().join("layout"));
+    let written = layout.add(&Image::new().layer(&Layer::new().file("one", "1")), Some("app"));
+    let certificates = Certificates::generate();
+    let tokens = TokenServer::setup().tls(&certificates).start();
+    let registry = Registry::setup().token_login(&tokens).start();
+    registry.push_layout(layout.path(), "app", "app", "1", Format::Kept);
+    let proxy = FaultProxy::setup().tls(&certificates).start(&registry.host());
+    let copy = directory.path().join("copy");
+    let mut command = Command::new("skopeo");
+    command.args(["--insecure-policy", "copy", "--src-creds", &tokens.credentials()]);
+    command.arg("--src-cert-dir").arg(certificates.client_directory());
+    command.arg(format!("docker://{}/app:1", proxy.host())).arg(format!("dir:{}", copy.display()));
+    run(&mut command).success();
+    let manifest = std::fs::read(copy.join("manifest.json")).unwrap();
+    assert_eq!(Hash::Sha256.digest(&manifest), written.digest);
+    let log = proxy.log();
+    assert!(log.iter().any(|one| one.status == 401 && !one.authorized()), "{log:#?}");
+    assert!(log.iter().all(|one| one.status == 200 || one.target == "/v2/"), "{log:#?}");
 }

@@ -28,8 +28,8 @@ fn proxy_passes_plain_requests_and_tunnels() {
     let tls = [&secret.url(), "--cacert", ca.to_str().unwrap()];
     assert_eq!(curl(&proxy.url(), &tls), (Some(0), "200".into()));
     let wanted = [format!("GET {}/", plain.url()), format!("CONNECT {}", secret.host())];
-    assert_eq!(proxy.requests(), wanted);
-    assert_eq!(proxy.connected(), ["127.0.0.1", "127.0.0.1"]);
+    assert_eq!(proxy.wait_for_requests(2), wanted);
+    assert_eq!(proxy.wait_for_connected(2), ["127.0.0.1", "127.0.0.1"]);
     assert_eq!((plain.requests().len(), secret.requests().len()), (1, 1));
 }
 
@@ -40,6 +40,6 @@ fn proxy_with_login_lets_in_who_has_the_password() {
     assert_eq!(curl(&proxy.url(), &[&plain.url()]).1, "200");
     assert_eq!(curl(&format!("http://{}", proxy.host()), &[&plain.url()]).1, "407");
     assert_eq!(curl(&format!("http://me:wrong@{}", proxy.host()), &[&plain.url()]).1, "401");
-    assert_eq!((proxy.requests().len(), proxy.connected().len()), (3, 1));
+    assert_eq!((proxy.wait_for_requests(3).len(), proxy.connected().len()), (3, 1));
     assert_eq!(plain.requests().len(), 1);
 }

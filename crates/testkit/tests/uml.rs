@@ -71,7 +71,10 @@ fn privileged_every_byte_passes_also_with_a_process_left_behind() {
 fn privileged_the_host_cannot_be_written_to() {
     let here = tempfile::tempdir().unwrap();
     let machine = Machine::new().directory(here.path());
-    let ended = shell(&machine, "echo in >\"$TMPDIR/file\"; cat \"$TMPDIR/file\"; echo out >file");
+    let ended = shell(
+        &machine,
+        "echo in >\"$TMPDIR/file\"; setfattr -n user.one -v 1 \"$TMPDIR/file\"; cat \"$TMPDIR/file\"; echo out >file",
+    );
     assert_eq!(ended.status, Some(2));
     assert_eq!(ended.stdout, b"in\n");
     assert!(String::from_utf8_lossy(&ended.stderr).contains("Read-only file system"));

@@ -108,6 +108,8 @@ pub enum Command {
     GenerateVolumeSizeMetadata(Nothing),
     /// Makes a root file system from an image
     Create(Create),
+    /// Fetches the layers of an image into the store
+    Pull(Pull),
     /// Deletes a root file system
     Delete(Delete),
     /// Says how much a root file system holds
@@ -130,6 +132,7 @@ impl Command {
             Self::DeleteStore(_) => "delete-store",
             Self::GenerateVolumeSizeMetadata(_) => "generate-metadata",
             Self::Create(_) => "create",
+            Self::Pull(_) => "pull",
             Self::Delete(_) => "delete",
             Self::Stats(_) => "stats",
             Self::Clean(_) => "clean",
@@ -210,15 +213,9 @@ pub struct Create {
     /// Hard limit of the root file system in bytes; 0 for none
     #[arg(long, value_name = "BYTES")]
     pub disk_limit_size_bytes: Option<i64>,
-    /// host or host:port of a registry without a valid certificate or without TLS, may be repeated
-    #[arg(long, value_name = "HOST")]
-    pub insecure_registry: Vec<String>,
     /// Lets the limit count only what is written, not the image
     #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean, value_name = "BOOL")]
     pub exclude_image_from_quota: Option<bool>,
-    /// Leaves digests and sizes of layers unchecked (oci: images only)
-    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean, value_name = "BOOL")]
-    pub skip_layer_validation: Option<bool>,
     /// Cleans unused layers too
     #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean, value_name = "BOOL")]
     pub with_clean: Option<bool>,
@@ -234,15 +231,66 @@ pub struct Create {
     /// Leaves mounting to the runtime
     #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean, value_name = "BOOL")]
     pub without_mount: Option<bool>,
-    /// User name at the registry
-    #[arg(long, value_name = "NAME")]
-    pub username: Option<String>,
-    /// Password at the registry
-    #[arg(long, value_name = "SECRET")]
-    pub password: Option<String>,
     /// File that a clean after the create logs to
     #[arg(long, value_name = "FILE")]
     pub clean_log_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub image: ImageArgs,
+}
+
+/// How an image is found and fetched.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Image options")]
+pub struct ImageArgs {
+    /// host or host:port of a registry without a valid certificate or without TLS, may be repeated
+    #[arg(long, value_name = "HOST")]
+    pub insecure_registry: Vec<String>,
+    /// Leaves digests and sizes of layers unchecked (oci: images only)
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean, value_name = "BOOL")]
+    pub skip_layer_validation: Option<bool>,
+    /// User name at the registry [default: $GROOTFS_USERNAME, or what docker or podman login saved]
+    #[arg(long, value_name = "NAME")]
+    pub username: Option<String>,
+    /// Password at the registry; others see it in the process list, so prefer the next one
+    #[arg(long, value_name = "SECRET")]
+    pub password: Option<String>,
+    /// File whose first line is the password [default: $GROOTFS_PASSWORD]
+    #[arg(long, value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+    /// os/arch[/variant] to choose from images for several [default: this machine]
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
+}
+
+impl ImageArgs {
+    fn add_to(&self, flags: &mut Flags) {
+        flags.insecure_registries.clone_from(&self.insecure_registry);
+        flags.skip_layer_validation = self.skip_layer_validation;
+    }
+}
+
+/// `pull`
+#[derive(Debug, Args)]
+#[command(override_usage = "grootfs [global options] pull [options] <image>")]
+pub struct Pull {
+    /// The image
+    #[arg(value_name = "IMAGE")]
+    pub arguments: Vec<String>,
+    #[command(flatten)]
+    pub image: ImageArgs,
+}
+
+impl Pull {
+    /// Checks the number of arguments.
+    pub fn check(&self) -> Result<(), Error> {
+        let usage = "invalid arguments - usage: pull [options] <image>";
+        require(self.arguments.len() == 1, usage)
+    }
+
+    /// Puts the flags into the configuration.
+    pub fn add_to(&self, flags: &mut Flags) {
+        self.image.add_to(flags);
+    }
 }
 
 impl Create {
@@ -257,9 +305,8 @@ impl Create {
         let both = self.with_clean == Some(true) && self.without_clean == Some(true);
         require(!both, "with-clean and without-clean cannot be used together")?;
         flags.disk_limit_size_bytes = self.disk_limit_size_bytes;
-        flags.insecure_registries.clone_from(&self.insecure_registry);
+        self.image.add_to(flags);
         flags.exclude_image_from_quota = self.exclude_image_from_quota;
-        flags.skip_layer_validation = self.skip_layer_validation;
         flags.threshold_bytes = self.threshold_bytes;
         flags.with_clean = self.without_clean.map(|without| !without).or(self.with_clean);
         // If both are given, leaving it to the runtime wins (contract 1.3).

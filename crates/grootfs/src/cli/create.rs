@@ -1,13 +1,9 @@
 //! `grootfs create`
 
-use super::Context;
 use super::args::Create;
+use super::{Context, source};
 use crate::error::Error;
-use crate::image::network::NetworkOptions;
-use crate::image::platform::Platform;
-use crate::image::registry::Pull;
-use crate::image::registry::endpoint::Mirrors;
-use crate::image::{self, SourceOptions};
+use crate::image;
 use crate::pull::Puller;
 use crate::rootfs::{self, Shape};
 use crate::store::id::ImageId;
@@ -18,12 +14,13 @@ pub fn run(context: &Context, args: &Create) -> Result<String, Error> {
     let [argument, id] = args.arguments.as_slice() else {
         return args.check().map(|()| String::new());
     };
-    create(context, args, argument, id).map_err(|error| error.about_image(argument))
+    create(context, args, argument, id)
+        .map_err(|error| error.about_image(argument).or_interrupted(&context.interrupt))
 }
 
 fn create(context: &Context, args: &Create, argument: &str, id: &str) -> Result<String, Error> {
     let config = &context.config;
-    let source = image::open(argument, &source_options(context, args))?;
+    let source = image::open(argument, &source::options(context, &args.image)?)?;
     let driver = context.driver();
     let store = context.store()?;
     let id = ImageId::new(id).map_err(store::Error::from)?;
@@ -33,11 +30,20 @@ fn create(context: &Context, args: &Create, argument: &str, id: &str) -> Result<
         gc::clean(&store, &*driver, config.clean_threshold, &context.log)?;
     }
     // `clean` leaves every layer alone from here on, until the image has written what it uses.
-    let lock = locks::acquire(&store.layout, locks::GLOBAL, locks::Mode::Shared)?;
+    let interrupt = &context.interrupt;
+    let lock = locks::acquire_unless(&store.layout, locks::GLOBAL, locks::Mode::Shared, interrupt)?
+        .ok_or(Error::Interrupted)?;
     let image = source.image().map_err(Error::ImageInfo)?;
     let log = context.log.session("groot-creating");
-    let puller = Puller { store: &store, driver: &*driver, source: &*source, log: &log };
-    let volumes = puller.pull(&image)?;
+    let puller = Puller {
+        store: &store,
+        driver: &*driver,
+        source: &*source,
+        log: &log,
+        interrupt: &context.interrupt,
+        ratio_limit: config.pull.ratio_limit,
+    };
+    let pulled = puller.pull(&image)?;
     let shape = Shape {
         null_args: context.compat().writes_null_args(),
         mount_at_root: context.compat().mounts_at_root(),
@@ -46,7 +52,8 @@ fn create(context: &Context, args: &Create, argument: &str, id: &str) -> Result<
     let declared: &[String] = if shape.declared_volumes { &image.config.volumes } else { &[] };
     let new = NewImage {
         id: &id,
-        volumes: &volumes,
+        volumes: &pulled.volumes,
+        layers_size: pulled.size,
         mount: !config.without_mount,
         declared_volumes: declared,
     };
@@ -55,25 +62,6 @@ fn create(context: &Context, args: &Create, argument: &str, id: &str) -> Result<
     let spec = rootfs::spec(&store.layout.image(&id), &image.config, mount.as_ref(), shape)
         .map_err(|error| Error::Message(error.to_string()))?;
     Ok(spec + "\n")
-}
-
-fn source_options(context: &Context, args: &Create) -> SourceOptions {
-    let config = &context.config;
-    SourceOptions {
-        network: NetworkOptions {
-            insecure: config.insecure_registries.clone(),
-            certificates: vec!["/etc/docker/certs.d".into()],
-            ..NetworkOptions::default()
-        },
-        pull: Pull::default(),
-        mirrors: Mirrors::default(),
-        skip_layer_validation: config.skip_layer_validation,
-        remote_layer_client_certificates_path: config.remote_layer_client_certificates_path.clone(),
-        username: args.username.clone(),
-        password: args.password.clone().map(Into::into),
-        mtime_in_tar_id: config.compat.shows_time_in_tar_volumes(),
-        platform: Platform::host(),
-    }
 }
 
 /// Refuses what this version does not do, before anything is pulled.
@@ -85,8 +73,5 @@ fn available(context: &Context) -> Result<(), Error> {
     if config.with_clean && config.compat == crate::config::Compat::Garden {
         return Err(Error::NotYet("--with-clean in the garden compat mode"));
     }
-    if !rustix::process::geteuid().is_root() {
-        return Err(Error::NotYet("create by a user other than root"));
-    }
-    Ok(())
+    context.require_root("create by a user other than root")
 }

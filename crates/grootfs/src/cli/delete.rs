@@ -2,9 +2,9 @@
 
 use super::Context;
 use super::args::Delete;
-use super::find::{Found, find};
+use super::find::{Found, find, not_found};
 use crate::error::Error;
-use crate::store::{Store, images};
+use crate::store::{self, Store, images};
 
 pub fn run(context: &Context, args: &Delete) -> Result<String, Error> {
     let argument = args.arguments.first().map(String::as_str).unwrap_or_default();
@@ -15,6 +15,10 @@ pub fn run(context: &Context, args: &Delete) -> Result<String, Error> {
     };
     let mappings = crate::store::namespace::read(&context.layout)?;
     let store = Store { layout: context.layout.clone(), mappings };
-    images::delete(&store, &*context.driver(), &id)?;
-    Ok(format!("Image {id} deleted\n"))
+    match images::delete(&store, &*context.driver(), &id) {
+        Ok(()) => Ok(format!("Image {id} deleted\n")),
+        // Somebody else was faster.
+        Err(store::Error::NotFound(id)) => Ok(not_found(id.as_str()) + "\n"),
+        Err(error) => Err(error.into()),
+    }
 }

@@ -31,6 +31,7 @@ pub fn find(context: &Context, argument: &str) -> Result<Found, Error> {
     }
 }
 
-fn not_found(id: &str) -> String {
+/// What is said of an image that is not there.
+pub fn not_found(id: &str) -> String {
     format!("Image `{id}` not found. Skipping delete.")
 }

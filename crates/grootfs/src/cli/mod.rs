@@ -12,7 +12,8 @@ use clap::{CommandFactory, FromArgMatches};
 
 use crate::config::{Compat, Config, Flags};
 use crate::driver::Driver;
-use crate::error::{EXIT_FAILURE, EXIT_UNKNOWN_COMMAND, Error};
+use crate::error::{EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_UNKNOWN_COMMAND, Error};
+use crate::interrupt::Interrupt;
 use crate::observe::Log;
 use crate::store::Store;
 use crate::store::layout::Layout;
@@ -28,6 +29,9 @@ mod generate_metadata;
 mod init_store;
 mod list;
 mod normalise;
+mod pull;
+mod signals;
+mod source;
 mod stats;
 
 use args::{Cli, Command};
@@ -38,6 +42,7 @@ struct Context {
     config: Config,
     layout: Layout,
     log: Log,
+    interrupt: Interrupt,
 }
 
 impl Context {
@@ -49,6 +54,11 @@ impl Context {
 
     fn store(&self) -> Result<Store, Error> {
         Ok(Store::open(self.layout.root())?)
+    }
+
+    /// Refuses what only root can do in this version.
+    fn require_root(&self, what: &'static str) -> Result<(), Error> {
+        if rustix::process::geteuid().is_root() { Ok(()) } else { Err(Error::NotYet(what)) }
     }
 
     fn compat(&self) -> Compat {
@@ -86,6 +96,7 @@ fn dispatch(cli: Cli) -> Result<String, Error> {
     match &cli.command {
         Command::Create(args) => args.check()?,
         Command::Delete(args) => args.check()?,
+        Command::Pull(args) => args.check()?,
         Command::Stats(args) => args.check()?,
         Command::InitStore(args) => args.check()?,
         Command::GenerateVolumeSizeMetadata(args) => args.check()?,
@@ -97,6 +108,7 @@ fn dispatch(cli: Cli) -> Result<String, Error> {
         Command::DeleteStore(_) => delete_store::run(&context),
         Command::GenerateVolumeSizeMetadata(_) => generate_metadata::run(&context),
         Command::Create(args) => create::run(&context, &args),
+        Command::Pull(args) => pull::run(&context, &args),
         Command::Delete(args) => delete::run(&context, &args),
         Command::Stats(args) => stats::run(&context, &args),
         Command::Clean(_) => clean::run(&context),
@@ -109,6 +121,7 @@ fn context(cli: &Cli) -> Result<Context, Error> {
     let mut flags: Flags = cli.global.flags();
     match &cli.command {
         Command::Create(args) => args.add_to(&mut flags)?,
+        Command::Pull(args) => args.add_to(&mut flags),
         Command::Clean(args) => flags.threshold_bytes = args.threshold_bytes,
         Command::InitStore(args) => args.add_to(&mut flags),
         _ => {}
@@ -117,7 +130,11 @@ fn context(cli: &Cli) -> Result<Context, Error> {
     let log = Log::open(config.log_level, config.log_format, config.log_file.as_deref())
         .map_err(crate::config::Error::LogFile)?;
     let layout = Layout::new(config.store.clone());
-    Ok(Context { log: log.session(cli.command.name()), config, layout })
+    let interrupt = Interrupt::default();
+    if matches!(cli.command, Command::Create(_) | Command::Pull(_)) {
+        signals::listen(&interrupt);
+    }
+    Ok(Context { log: log.session(cli.command.name()), config, layout, interrupt })
 }
 
 /// Prints what went wrong; after a failed preparation also the help, as the original did.
@@ -131,7 +148,8 @@ fn failure(command: &mut clap::Command, error: &Error) -> ExitCode {
         let help = command.render_help().to_string();
         return print(&format!("{text}\n{help}"), ExitCode::from(EXIT_FAILURE));
     }
-    print(&text, ExitCode::from(EXIT_FAILURE))
+    let code = if error.is_interruption() { EXIT_INTERRUPTED } else { EXIT_FAILURE };
+    print(&text, ExitCode::from(code))
 }
 
 fn parse_failure(

@@ -1,11 +1,12 @@
 //! The configuration file (contract sections 2 and B1). Every key is optional, unknown ones are
 //! ignored, and a key without a value counts as not given.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::Error;
+use super::{Error, pull};
 use crate::error::AtPath;
 
 /// Larger files are refused: a configuration is a page.
@@ -30,6 +31,8 @@ pub struct File {
     pub create: Option<Create>,
     pub clean: Option<Clean>,
     pub init: Option<Init>,
+    pub pull: Option<pull::File>,
+    pub registries: Option<BTreeMap<String, Option<pull::Registry>>>,
 }
 
 /// The `create` section.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::compat::{self, Compat};
 use super::file::{self, File};
+use super::pull::Pull;
 use super::{Error, absolute};
 use crate::driver;
 use crate::observe::log::{Format, Level};
@@ -101,6 +102,8 @@ pub struct Config {
     pub clean_log_file: Option<PathBuf>,
     /// Bytes below which a clean does nothing.
     pub clean_threshold: u64,
+    /// How images are fetched.
+    pub pull: Pull,
     /// Size of the store's own file system; 0 for none.
     pub store_size: u64,
     /// Whether its loop device goes round the page cache.
@@ -177,6 +180,10 @@ impl Config {
                 "clean threshold",
             )?,
             store_size: number(flags.store_size_bytes.or(init.store_size_bytes), "store size")?,
+            pull: Pull::from_file(
+                file.pull.unwrap_or_default(),
+                file.registries.unwrap_or_default(),
+            )?,
             with_direct_io: flags.with_direct_io.or(init.with_direct_io).unwrap_or(false),
         })
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 pub mod compat;
 mod file;
 mod merge;
+pub mod pull;
 
 pub use compat::Compat;
 pub use merge::{Config, Flags};

@@ -12,7 +12,9 @@ use crate::error::PathError;
 mod argument;
 mod choose;
 pub mod digest;
+mod docker_archive;
 mod document;
+mod files;
 mod layers;
 pub mod network;
 mod oci_layout;
@@ -58,13 +60,19 @@ pub struct SourceOptions {
 pub fn open(argument: &str, options: &SourceOptions) -> Result<Box<dyn ImageSource>, Error> {
     Ok(match argument::parse(argument)? {
         Argument::Tarball(path) => Box::new(tarball::Tarball::new(&path, options.mtime_in_tar_id)),
-        Argument::OciLayout(located) => Box::new(oci_layout::OciLayout::new(located, options)),
+        Argument::OciLayout(located) => {
+            let files = Box::new(files::Directory(located.path));
+            Box::new(oci_layout::OciLayout::new(files, located.name, options))
+        }
         Argument::Registry(reference) => {
             let source = registry::RegistrySource::new(reference, options);
             Box::new(source.map_err(Error::Reference)?)
         }
-        Argument::DockerArchive(_) => return Err(Error::Blob(Cause::NotYet("docker-archive:"))),
-        Argument::OciArchive(_) => return Err(Error::Blob(Cause::NotYet("oci-archive:"))),
+        Argument::OciArchive(located) => {
+            let files = Box::new(files::Archive::new(&located.path));
+            Box::new(oci_layout::OciLayout::new(files, located.name, options))
+        }
+        Argument::DockerArchive(located) => Box::new(docker_archive::DockerArchive::new(located)),
     })
 }
 
@@ -94,6 +102,17 @@ pub struct ImageConfig {
     pub working_dir: String,
 }
 
+/// What makes a layer this layer and no other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Identity {
+    /// The digest over the plain tar.
+    DiffId(Digest),
+    /// The name of a tar file's volume (contract 3.5): a file that changed is another layer.
+    Tar(String),
+    /// The digest over the plain tar, which is not known before the layer was read (schema 1).
+    Unknown,
+}
+
 /// One layer of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layer {
@@ -101,16 +120,15 @@ pub struct Layer {
     pub blob: String,
     /// The blob's digest over the bytes as they are stored or sent; `None` for a plain tar.
     pub digest: Option<Digest>,
+    /// What a volume remembers of having been made of this layer's bytes: the blob's digest, or the
+    /// place of a file that has none; `None` where the layer's identity says as much.
+    pub proof: Option<String>,
     /// Length of the blob in bytes; `None` where nobody has said it.
     pub size: Option<u64>,
     /// What the manifest calls it; empty where nobody has said it.
     pub media_type: String,
-    /// Digest over the uncompressed tar; `None` for a plain tar, whose volume has another name.
-    pub diff_id: Option<Digest>,
-    /// Name of the layer's volume in the store: hex chain id (contract 3.5).
-    pub chain_id: String,
-    /// Chain id of the layer below.
-    pub parent: Option<String>,
+    /// What makes it this layer and no other.
+    pub identity: Identity,
     /// Where in the root the entries go (`org.cloudfoundry.experimental.image.base-directory`).
     pub base_directory: Option<PathBuf>,
     /// Foreign URLs to get the blob from instead of the registry or the layout.
@@ -133,6 +151,17 @@ pub trait ImageSource: Send + Sync + std::fmt::Debug {
     /// promised by a protocol (`Content-Length`); the caller hashes and counts. A reader that
     /// breaks off is retried within the source as far as its protocol can (Range requests).
     fn open(&self, layer: &Layer) -> Result<Blob, Error>;
+
+    /// Tells that a layer's bytes were wrong. Returns whether there is another place that may have
+    /// the right ones, which [`ImageSource::open`] then asks.
+    fn distrust(&self, _layer: &Layer) -> bool {
+        false
+    }
+
+    /// Whether reading is mostly waiting, so that more layers at once than there are cores help.
+    fn streams(&self) -> usize {
+        1
+    }
 }
 
 /// Why an image cannot be had: which step failed, in the contract's words.
@@ -190,9 +219,9 @@ pub enum Cause {
     /// Configured servers of a registry.
     #[error(transparent)]
     Endpoint(#[from] endpoint::Error),
-    /// A feature that this version does not have.
-    #[error("{0} is not available yet in this version of grootfs")]
-    NotYet(&'static str),
+    /// Certificates of ours.
+    #[error(transparent)]
+    Certificates(#[from] network::tls::Error),
 }
 
 impl Error {
@@ -207,7 +236,7 @@ impl Error {
             {
                 Some(format!("Image source doesn't exist: {error}"))
             }
-            Self::Blob(cause @ (Cause::Directory(_) | Cause::NotYet(_))) => Some(cause.to_string()),
+            Self::Blob(cause @ Cause::Directory(_)) => Some(cause.to_string()),
             _ => None,
         }
     }

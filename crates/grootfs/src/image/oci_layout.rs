@@ -1,16 +1,12 @@
-//! OCI image layouts: a directory with `index.json` and `blobs/`.
+//! OCI image layouts: a directory, or a tar of one, with `index.json` and `blobs/`.
 
-use std::fs::File;
-use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use rustix::fs::OFlags;
-
-use super::argument::Located;
+use super::digest::Digest;
 use super::document::{self, Descriptor, Document, Manifest};
+use super::files::Files;
+use super::registry::urls::{self, Urls};
 use super::{Blob, Cause, Error, Image, ImageSource, Layer, SourceOptions, choose, layers};
-use crate::error::AtPath;
 
 /// How deep indexes may lie in indexes.
 const DEEPEST: usize = 8;
@@ -18,23 +14,28 @@ const DEEPEST: usize = 8;
 /// One image of a layout.
 #[derive(Debug)]
 pub struct OciLayout {
-    located: Located,
+    files: Box<dyn Files>,
+    name: Option<String>,
     options: SourceOptions,
 }
 
 impl OciLayout {
     /// Names an image; nothing is read yet.
-    pub fn new(located: Located, options: &SourceOptions) -> Self {
-        Self { located, options: options.clone() }
+    pub fn new(files: Box<dyn Files>, name: Option<String>, options: &SourceOptions) -> Self {
+        Self { files, name, options: options.clone() }
     }
 
-    fn blob(&self, descriptor: &Descriptor) -> PathBuf {
-        blob_path(&self.located.path, &descriptor.digest)
+    /// Opens a layer that lies elsewhere (contract 4.5).
+    fn remote(&self, layer: &Layer) -> Result<Blob, Cause> {
+        let options = &self.options;
+        let urls = Urls::new(&layer.urls)?;
+        let certificates = options.remote_layer_client_certificates_path.as_deref();
+        let network = Arc::new(urls::network(&urls, &options.network, certificates)?);
+        Ok(Box::new(urls::open(&network, urls, layer, options.pull)?))
     }
 
     fn manifest(&self) -> Result<(String, Manifest), Cause> {
-        let path = self.located.path.join("index.json");
-        let bytes = read_small(&path)?;
+        let bytes = self.files.read("index.json")?;
         let Document::Index(entries) = document::parse("index.json", "", &bytes)? else {
             return Err(Cause::Document(document::Error {
                 what: "index.json".to_owned(),
@@ -63,7 +64,7 @@ impl OciLayout {
 
     /// The entry that is asked for: in the index itself, or else in the indexes that it names.
     fn named(&self, entries: &[Descriptor]) -> Result<Descriptor, Cause> {
-        let (name, wanted) = (self.located.name.as_deref(), &self.options.platform);
+        let (name, wanted) = (self.name.as_deref(), &self.options.platform);
         let error = match choose::by_name(entries, name, wanted) {
             Ok(found) => return Ok(found.clone()),
             Err(error) => error,
@@ -85,7 +86,7 @@ impl OciLayout {
 
     /// Reads a document and checks it against its descriptor.
     fn read(&self, what: &str, descriptor: &Descriptor) -> Result<Vec<u8>, Cause> {
-        let bytes = read_small(&self.blob(descriptor))?;
+        let bytes = self.files.read(&blob_name(&descriptor.digest))?;
         descriptor.check(what, &bytes)?;
         Ok(bytes)
     }
@@ -107,43 +108,14 @@ impl ImageSource for OciLayout {
 
     fn open(&self, layer: &Layer) -> Result<Blob, Error> {
         if !layer.urls.is_empty() {
-            return Err(Error::Blob(Cause::NotYet("fetching layers of a layout from URLs")));
+            return self.remote(layer).map_err(Error::Blob);
         }
         let digest = layer.digest.as_ref().ok_or(Error::Blob(Cause::NoDigest))?;
-        let path = blob_path(&self.located.path, digest);
-        Ok(Box::new(open_file(&path).map_err(Error::Blob)?))
+        self.files.open(&blob_name(digest)).map_err(Error::Blob)
     }
 }
 
 /// Where a layout keeps a blob. A checked digest is safe as a name.
-fn blob_path(layout: &Path, digest: &super::digest::Digest) -> PathBuf {
-    layout.join("blobs").join(digest.algorithm().name()).join(digest.hex())
-}
-
-/// Opens a regular file for reading; links are followed (Garden links its base layers).
-pub fn open_file(path: &Path) -> Result<File, Cause> {
-    // Not blocking: the name may be that of a pipe.
-    let file = File::options()
-        .read(true)
-        .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
-        .open(path)
-        .at("open", path)?;
-    let kind = file.metadata().at("stat", path)?.file_type();
-    if kind.is_dir() {
-        return Err(Cause::Directory(path.to_owned()));
-    }
-    if !kind.is_file() {
-        return Err(Cause::NoFile(path.to_owned()));
-    }
-    Ok(file)
-}
-
-/// Reads a whole document, if it is not too large to be one.
-fn read_small(path: &Path) -> Result<Vec<u8>, Cause> {
-    let mut bytes = Vec::new();
-    open_file(path)?.take(document::LARGEST + 1).read_to_end(&mut bytes).at("read", path)?;
-    if bytes.len() as u64 > document::LARGEST {
-        return Err(Cause::Document(document::too_large(&path.display().to_string())));
-    }
-    Ok(bytes)
+fn blob_name(digest: &Digest) -> String {
+    format!("blobs/{}/{}", digest.algorithm().name(), digest.hex())
 }

@@ -1,11 +1,10 @@
 //! A plain tar as an image of one layer (contract 4.2), compressed or not by its first bytes.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use super::digest::Digest;
-use super::oci_layout::open_file;
-use super::{Blob, Cause, Error, Image, ImageConfig, ImageSource, Layer};
+use super::files::{changed, open_file};
+use super::{Blob, Cause, Error, Identity, Image, ImageConfig, ImageSource, Layer};
 use crate::error::AtPath;
 
 /// One tar file.
@@ -25,12 +24,7 @@ impl Tarball {
         Self { path, shows_time }
     }
 
-    /// Modification time in nanoseconds since 1970: a file that changed is another layer.
-    fn changed(metadata: &std::fs::Metadata) -> i128 {
-        i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec())
-    }
-
-    fn chain_id(&self, changed: i128) -> String {
+    fn volume(&self, changed: i128) -> String {
         let hex = |text: &str| Digest::sha256_of(text.as_bytes()).hex().to_owned();
         let path = self.path.to_string_lossy();
         if self.shows_time {
@@ -51,11 +45,10 @@ impl ImageSource for Tarball {
         let layer = Layer {
             blob: self.path.display().to_string(),
             digest: None,
+            proof: None,
             size: None,
             media_type: String::new(),
-            diff_id: None,
-            chain_id: self.chain_id(Self::changed(&metadata)),
-            parent: None,
+            identity: Identity::Tar(self.volume(changed(&metadata))),
             base_directory: None,
             urls: Vec::new(),
             verify: false,
@@ -71,7 +64,8 @@ impl ImageSource for Tarball {
         let file = open_file(&self.path).map_err(missing)?;
         let metadata = file.metadata().at("stat", &self.path);
         let metadata = metadata.map_err(|error| missing(Cause::Path(error)))?;
-        if self.chain_id(Self::changed(&metadata)) != layer.chain_id {
+        let found = Identity::Tar(self.volume(changed(&metadata)));
+        if found != layer.identity {
             return Err(Error::Blob(Cause::Changed(self.path.clone())));
         }
         Ok(Box::new(file))
@@ -97,10 +91,10 @@ mod tests {
         let tarball = Tarball::new(text, true);
         let layer = tarball.image().unwrap().layers.remove(0);
         let hex = Digest::sha256_of(text.as_bytes());
-        assert_eq!(layer.chain_id, format!("{}-7000000000", hex.hex()));
+        assert_eq!(layer.identity, Identity::Tar(format!("{}-7000000000", hex.hex())));
         let garden = Tarball::new(text, false).image().unwrap().layers.remove(0);
         let hex = Digest::sha256_of(format!("{text}-7000000000").as_bytes());
-        assert_eq!(garden.chain_id, hex.hex());
+        assert_eq!(garden.identity, Identity::Tar(hex.hex().to_owned()));
         assert!(tarball.open(&layer).is_ok());
         set(8);
         assert!(matches!(tarball.open(&layer), Err(Error::Blob(Cause::Changed(_)))));

@@ -1,29 +1,61 @@
 //! One layer into one incomplete volume.
 
+use std::io::BufRead;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path};
-use std::sync::atomic::AtomicBool;
 
 use rustix::fs::{Gid, Mode, OFlags, Uid, fchmod, fchown, fstat, mkdirat, openat};
 use rustix::io::Errno;
 
-use super::{Error, Puller, stream};
+use super::stream::{self, Pipe};
+use super::{Error, Puller};
 use crate::driver::VolumeTree;
 use crate::image::Layer;
+use crate::image::digest::Digest;
 use crate::unpack::{self, Limits, OnDisk, Target};
 
+/// What came out of a layer.
+#[derive(Debug)]
+pub struct Filled {
+    /// Bytes of its regular files.
+    pub bytes: u64,
+    /// Digest over its plain bytes, where that was computed.
+    pub diff_id: Option<Digest>,
+}
+
+/// Tells which layer a pipe failed on.
+pub fn failure(layer: &Layer, failure: stream::Failure) -> Error {
+    let blob = layer.blob.clone();
+    match failure {
+        stream::Failure::Stream(source) => Error::Stream { blob, source },
+        stream::Failure::Unpack(source) => Error::Unpack { blob, source },
+        stream::Failure::Stopped => Error::Stopped,
+    }
+}
+
+/// Reads a layer only to have it checked.
+pub fn read_to_end(input: &mut dyn BufRead) -> Result<(), unpack::Error> {
+    std::io::copy(input, &mut std::io::sink()).map(drop).map_err(unpack::Error::Read)
+}
+
 impl Puller<'_> {
-    /// Streams a layer into a new volume; returns the bytes that its regular files hold.
-    pub(super) fn fill(&self, layer: &Layer, name: &str, stop: &AtomicBool) -> Result<u64, Error> {
+    /// Unpacks a layer from its pipe into a new volume.
+    pub(super) fn fill(
+        &self,
+        layer: &Layer,
+        parent: Option<&str>,
+        name: &str,
+        pipe: Pipe<'_>,
+    ) -> Result<Filled, Error> {
         let tree = self
             .driver
             .open_volume(name)
             .map_err(|error| Error::Volume { blob: layer.blob.clone(), source: error.into() })?;
-        self.prepare_root(layer, &tree)?;
+        self.prepare_root(parent, &tree)?;
         if let Some(base) = &layer.base_directory {
-            self.prepare_base_directory(layer, &tree, base)?;
+            self.prepare_base_directory(layer, parent, &tree, base)?;
         }
-        let unpacked = stream::run(self.source, layer, stop, |input| {
+        let unpacked = pipe.finish(|input| {
             let target = Target {
                 root: tree.root.as_fd(),
                 on_disk: tree.whiteout_device.as_ref().map_or(OnDisk::Plain, |device| {
@@ -35,21 +67,17 @@ impl Puller<'_> {
             };
             unpack::unpack(input, &target)
         });
-        let unpacked = unpacked.map_err(|failure| match failure {
-            stream::Failure::Stream(source) => Error::Stream { blob: layer.blob.clone(), source },
-            stream::Failure::Unpack(source) => Error::Unpack { blob: layer.blob.clone(), source },
-            stream::Failure::Stopped => Error::Stopped,
-        })?;
+        let (unpacked, diff_id) = unpacked.map_err(|error| failure(layer, error))?;
         for warning in &unpacked.warnings {
             self.log.info("unpacking-layer.warning", warning);
         }
-        Ok(unpacked.bytes)
+        Ok(Filled { bytes: unpacked.bytes, diff_id })
     }
 
     /// The root of a layer belongs to the mapped root, until the layer says otherwise.
-    fn prepare_root(&self, layer: &Layer, tree: &VolumeTree) -> Result<(), Error> {
+    fn prepare_root(&self, parent: Option<&str>, tree: &VolumeTree) -> Result<(), Error> {
         let owner = self.store.owner();
-        let stacked = self.driver.stacks_volumes() && layer.parent.is_some();
+        let stacked = self.driver.stacks_volumes() && parent.is_some();
         if stacked || (owner.uid == 0 && owner.gid == 0) {
             return Ok(());
         }
@@ -66,6 +94,7 @@ impl Puller<'_> {
     fn prepare_base_directory(
         &self,
         layer: &Layer,
+        parent: Option<&str>,
         tree: &VolumeTree,
         base: &Path,
     ) -> Result<(), Error> {
@@ -76,7 +105,7 @@ impl Puller<'_> {
                 layer.blob
             ))
         };
-        let parent = layer.parent.as_deref().ok_or_else(missing)?;
+        let parent = parent.ok_or_else(missing)?;
         let parent = self.driver.open_volume(parent).map_err(|_| missing())?;
         copy_directories(&parent.root, &tree.root, base).map_err(|errno| match errno {
             Errno::NOENT => missing(),

@@ -1,21 +1,30 @@
 //! The layer pipeline: from an image to volumes in the store.
 //!
-//! Plan first: layers that the store has cost nothing. The missing ones are streamed, each through
-//! one pipe without a copy on disk: source, hash, decompress, hash, unpack ([`stream`]).
-//! A volume gets its name only when all of its checks hold; what fails is removed at once.
-
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+//! Plan first ([`plan`]): layers that the store has cost nothing. The missing ones are streamed,
+//! each through one pipe without a copy on disk: source, hash, decompress, hash, unpack
+//! ([`stream`]); several at once where they do not depend on each other ([`schedule`]). A volume
+//! gets its name only when all of its checks hold; what fails is removed at once ([`build`]).
 
 use crate::driver::Driver;
-use crate::image::{self, Image, ImageSource, Layer};
+use crate::image::{self, Image, ImageSource};
+use crate::interrupt::Interrupt;
 use crate::observe::Log;
-use crate::store::{self, Store, locks, volumes};
+use crate::store::volumes::{self, Metadata};
+use crate::store::{self, Store};
 use crate::unpack;
 
+mod build;
+mod chunks;
+mod counted;
 mod decompress;
 mod layer;
+mod plan;
+mod schedule;
 mod stream;
+mod unknown;
+
+use plan::Planned;
+use stream::{Pipe, Plumbing, Stop};
 
 /// Why an image could not be brought into the store.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +59,18 @@ pub enum Error {
     /// A lock.
     #[error("acquiring lock")]
     Lock(#[source] store::Error),
-    /// Another layer failed first.
+    /// A volume that was made from bytes that nobody checked, where checked ones are wanted.
+    #[error(
+        "layer `{blob}` is in the store as `{chain_id}`, made with --skip-layer-validation: it \
+         cannot stand for a layer that is checked; delete the images that use it, and clean"
+    )]
+    Unchecked {
+        /// Which layer.
+        blob: String,
+        /// Its volume.
+        chain_id: String,
+    },
+    /// Another layer failed first, or somebody asked to stop.
     #[error("stopped because another layer failed")]
     Stopped,
 }
@@ -76,109 +96,87 @@ pub struct Puller<'a> {
     pub source: &'a dyn ImageSource,
     /// Where steps are logged.
     pub log: &'a Log,
+    /// What ends it early.
+    pub interrupt: &'a Interrupt,
+    /// How many times its size a layer may grow when it is decompressed; 0 for any.
+    pub ratio_limit: u64,
+}
+
+/// The layers of an image in the store.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pulled {
+    /// Names of the volumes, base first.
+    pub volumes: Vec<String>,
+    /// Bytes of all of them together.
+    pub size: u64,
+}
+
+impl Pulled {
+    fn push(&mut self, chain_id: String, size: u64) {
+        self.volumes.push(chain_id);
+        self.size = self.size.saturating_add(size);
+    }
 }
 
 impl Puller<'_> {
-    /// Brings the missing layers of an image into the store; returns all its chain ids, base first.
+    /// Brings the missing layers of an image into the store.
     ///
     /// The caller holds the global lock, shared.
-    pub fn pull(&self, image: &Image) -> Result<Vec<String>, Error> {
-        let mut missing: Vec<&Layer> = Vec::new();
-        for layer in &image.layers {
-            let listed = missing.iter().any(|other| other.chain_id == layer.chain_id);
-            if !listed && !volumes::exists(&self.store.layout, &layer.chain_id) {
+    pub fn pull(&self, image: &Image) -> Result<Pulled, Error> {
+        let stop = Stop::new(self.interrupt);
+        let Some(planned) = plan::plan(image) else {
+            return self.pull_unknown(&image.layers, &stop);
+        };
+        let mut missing: Vec<&Planned<'_>> = Vec::new();
+        for layer in &planned {
+            if volumes::exists(&self.store.layout, &layer.chain_id) {
+                self.check_record(layer, &stop)?;
+            } else if !missing.iter().any(|other| other.chain_id == layer.chain_id) {
                 missing.push(layer);
             }
         }
-        if self.driver.stacks_volumes() {
-            let running = AtomicBool::new(false);
-            missing.iter().try_for_each(|layer| self.build(layer, &running))?;
-        } else {
-            self.build_all(missing)?;
+        self.build_missing(&missing, &stop)?;
+        let mut pulled = Pulled::default();
+        for layer in planned {
+            let size = self.metadata(&layer)?.size;
+            pulled.push(layer.chain_id, size);
         }
-        Ok(image.layers.iter().map(|layer| layer.chain_id.clone()).collect())
+        Ok(pulled)
     }
 
-    /// Builds layers that do not depend on each other: as many at once as there are cores, the
-    /// largest first, so that no core waits for a large one at the end.
-    fn build_all(&self, mut layers: Vec<&Layer>) -> Result<(), Error> {
-        if layers.is_empty() {
+    fn metadata(&self, planned: &Planned<'_>) -> Result<Metadata, Error> {
+        volumes::metadata(&self.store.layout, &planned.chain_id)
+            .map_err(|source| Error::Volume { blob: planned.layer.blob.clone(), source })
+    }
+
+    /// Looks whether a volume that is there may stand for a layer.
+    ///
+    /// A configuration can claim any diff id, also that of somebody else's layer that it has no
+    /// right to read. So a volume remembers of which blobs it was made, and another blob is
+    /// fetched and checked before the volume stands for it too. Volumes without a record, made by
+    /// the original, are trusted.
+    fn check_record(&self, planned: &Planned<'_>, stop: &Stop) -> Result<(), Error> {
+        let layer = planned.layer;
+        let Some(proof) = layer.proof.as_ref().filter(|_| layer.verify) else { return Ok(()) };
+        let mut metadata = self.metadata(planned)?;
+        if metadata.unchecked {
+            let chain_id = planned.chain_id.clone();
+            return Err(Error::Unchecked { blob: layer.blob.clone(), chain_id });
+        }
+        if metadata.blobs.is_empty() || metadata.blobs.contains(proof) {
             return Ok(());
         }
-        // Layers with a base directory look into those below, so these come before.
-        layers.sort_by_key(|layer| {
-            (layer.base_directory.is_some(), std::cmp::Reverse(layer.size.unwrap_or(0)))
-        });
-        let stop = AtomicBool::new(false);
-        let (simple, based): (Vec<&Layer>, Vec<&Layer>) =
-            layers.into_iter().partition(|layer| layer.base_directory.is_none());
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        self.build_together(&simple, cores, &stop)?;
-        based.iter().try_for_each(|layer| self.build(layer, &stop))
-    }
-
-    fn build_together(
-        &self,
-        layers: &[&Layer],
-        workers: usize,
-        stop: &AtomicBool,
-    ) -> Result<(), Error> {
-        let next = AtomicUsize::new(0);
-        let failure = Mutex::new(None);
-        let work = || {
-            while let Some(layer) = layers.get(next.fetch_add(1, Ordering::Relaxed)) {
-                if stop.load(Ordering::Relaxed) {
-                    return;
-                }
-                if let Err(error) = self.build(layer, stop) {
-                    stop.store(true, Ordering::Relaxed);
-                    let mut failure = failure.lock().unwrap_or_else(|broken| broken.into_inner());
-                    // The first real failure is what the user must see, not its consequences.
-                    if !matches!(error, Error::Stopped) {
-                        failure.get_or_insert(error);
-                    }
-                }
-            }
-        };
+        self.log.info("build-layer.checking-other-blob", proof);
         std::thread::scope(|scope| {
-            for _ in 1..workers.min(layers.len()) {
-                scope.spawn(work);
-            }
-            work();
-        });
-        match failure.into_inner().unwrap_or_else(|broken| broken.into_inner()) {
-            Some(error) => Err(error),
-            None if stop.load(Ordering::Relaxed) => Err(Error::Stopped),
-            None => Ok(()),
-        }
+            let pipe = Pipe::start(scope, self.plumbing(stop), layer);
+            pipe.finish(|input| layer::read_to_end(input)).map_err(|f| layer::failure(layer, f))
+        })?;
+        metadata.blobs.push(proof.clone());
+        volumes::write_metadata(&self.store.layout, &planned.chain_id, &metadata)
+            .map_err(|source| Error::Volume { blob: layer.blob.clone(), source })
     }
 
-    /// Builds one layer unless somebody else does it meanwhile.
-    fn build(&self, layer: &Layer, stop: &AtomicBool) -> Result<(), Error> {
-        let layout = &self.store.layout;
-        let _lock =
-            locks::acquire(layout, &layer.chain_id, locks::Mode::Exclusive).map_err(Error::Lock)?;
-        if volumes::exists(layout, &layer.chain_id) {
-            self.log.debug("build-layer.volume-exists", &layer.chain_id);
-            return Ok(());
-        }
-        let name = volumes::incomplete_name(&layer.chain_id);
-        let in_volume = |source: store::Error| Error::Volume { blob: layer.blob.clone(), source };
-        let built = self
-            .driver
-            .create_volume(layer.parent.as_deref(), &name)
-            .map_err(|error| in_volume(error.into()))
-            .and_then(|()| self.fill(layer, &name, stop))
-            .and_then(|size| {
-                let metadata = volumes::Metadata { size };
-                volumes::write_metadata(layout, &layer.chain_id, &metadata)
-                    .and_then(|()| Ok(self.driver.publish_volume(&name, &layer.chain_id)?))
-                    .map_err(in_volume)
-            });
-        if built.is_err() {
-            // The first error is the one to report; what cannot be removed is left to `clean`.
-            let _ = self.driver.destroy_volume(&name);
-        }
-        built
+    fn plumbing<'s>(&'s self, stop: &'s Stop) -> Plumbing<'s> {
+        Plumbing { source: self.source, stop, ratio_limit: self.ratio_limit }
     }
 }

@@ -5,6 +5,8 @@
 //!                                                 └─> the caller: unpack
 //! ```
 //!
+//! A pipe may be started before somebody is ready to unpack from it; it then fills and waits.
+//!
 //! Chunks go round: a chunk that both readers are done with is filled again. Their number and
 //! size are fixed, so memory does not grow with the layer.
 
@@ -12,10 +14,14 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::thread::{Scope, ScopedJoinHandle};
 
+use super::chunks::{Chunks, recycle};
+use super::counted::{Counted, TooLong};
 use super::decompress::Compression;
 use crate::image::digest::{Algorithm, Digest, Hasher};
-use crate::image::{self, ImageSource, Layer};
+use crate::image::{self, Identity, ImageSource, Layer};
+use crate::interrupt::Interrupt;
 use crate::unpack;
 
 /// Bytes of a chunk: large enough that the hand-over costs nothing against inflating it (0.5 ms),
@@ -24,6 +30,9 @@ const CHUNK: usize = 256 * 1024;
 
 /// Chunks of one layer: two being worked on, and some ahead for whoever is slower.
 const CHUNKS: usize = 8;
+
+/// Plain bytes up to which nobody asks how few bytes they were made of.
+const HARMLESS: u64 = 1 << 30;
 
 /// Bytes read from the source at once.
 const SOURCE_BUFFER: usize = 128 * 1024;
@@ -74,6 +83,17 @@ pub enum Error {
         /// Of the bytes.
         actual: Digest,
     },
+    /// A few bytes that become very many.
+    #[error(
+        "the layer grows from {stored} to more than {plain} bytes: that is a decompression bomb \
+         (pull.ratio_limit in the configuration allows more)"
+    )]
+    Bomb {
+        /// Bytes read so far.
+        stored: u64,
+        /// Bytes that came out.
+        plain: u64,
+    },
     /// Another tar than the configuration names.
     #[error("diffID digest mismatch: expected: {}, actual: {}", expected.hex(), actual.hex())]
     DiffId {
@@ -95,53 +115,136 @@ pub enum Failure {
     Stopped,
 }
 
-/// Streams a layer into `consume`; succeeds when that did and every check of the layer holds.
-pub fn run<T>(
-    source: &dyn ImageSource,
-    layer: &Layer,
-    stop: &AtomicBool,
-    consume: impl FnOnce(&mut dyn BufRead) -> Result<T, unpack::Error>,
-) -> Result<T, Failure> {
-    let (to_unpack, from_source) = sync_channel(CHUNKS);
-    let (to_hash, for_hash) = sync_channel(CHUNKS);
-    let (free, empty) = channel();
-    for _ in 0..CHUNKS {
-        // The receiver is alive: it is in this function.
-        let _ = free.send(Vec::new());
+/// Ends all pipes of a pull.
+#[derive(Debug)]
+pub struct Stop {
+    failed: AtomicBool,
+    interrupt: Interrupt,
+}
+
+impl Stop {
+    /// Ends when the interrupt says so.
+    pub fn new(interrupt: &Interrupt) -> Self {
+        Self { failed: AtomicBool::new(false), interrupt: interrupt.clone() }
     }
-    let abandoned = AtomicBool::new(false);
-    let stops = [stop, &abandoned];
-    let (consumed, hashed, produced) = std::thread::scope(|scope| {
-        let hasher = layer.verify.then_some(layer.diff_id.as_ref()).flatten().map(|expected| {
-            let free = free.clone();
-            scope.spawn(move || hash(&for_hash, &free, expected.algorithm()))
-        });
-        let outputs =
-            Outputs { unpack: to_unpack, hash: hasher.is_some().then_some(to_hash), empty };
-        let producer = scope.spawn(move || produce(source, layer, stops, outputs));
-        let mut input = Chunks { input: from_source, free, current: None, position: 0 };
-        let consumed = consume(&mut input);
-        abandoned.store(consumed.is_err(), Ordering::Relaxed);
-        // Also after a failure: a producer that waits for an empty chunk must get one to see it.
-        input.drain();
-        drop(input);
-        let hashed = hasher.map(std::thread::ScopedJoinHandle::join);
-        (consumed, hashed, producer.join())
-    });
-    let Ok(produced) = produced else { return Err(Failure::Stopped) };
-    match (produced, consumed) {
-        (Err(Produced::Failed(error)), _) => Err(Failure::Stream(error)),
-        (_, Err(error)) => Err(Failure::Unpack(error)),
-        (Err(Produced::Abandoned), Ok(_)) => Err(Failure::Stopped),
-        (Ok(()), Ok(value)) => {
-            if let (Some(Ok(actual)), Some(expected)) = (hashed, &layer.diff_id)
-                && actual != *expected
-            {
-                let expected = expected.clone();
-                return Err(Failure::Stream(Error::DiffId { expected, actual }));
-            }
-            Ok(value)
+
+    /// Something failed: nobody needs the rest.
+    pub fn set(&self) {
+        self.failed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether to end.
+    pub fn is_set(&self) -> bool {
+        self.failed.load(Ordering::Relaxed) || self.interrupt.is_stopped()
+    }
+}
+
+/// How a pipe is laid.
+#[derive(Debug, Clone, Copy)]
+pub struct Plumbing<'a> {
+    /// Where the bytes come from.
+    pub source: &'a dyn ImageSource,
+    /// Ends it early.
+    pub stop: &'a Stop,
+    /// How many times its size a layer may grow; 0 for any.
+    pub ratio_limit: u64,
+}
+
+/// A layer on its way: reading has begun, unpacking may not have.
+pub struct Pipe<'scope> {
+    layer: &'scope Layer,
+    input: Chunks,
+    producer: Option<ScopedJoinHandle<'scope, Result<(), Produced>>>,
+    hasher: Option<ScopedJoinHandle<'scope, Digest>>,
+    abandoned: Arc<AtomicBool>,
+}
+
+impl<'scope> Pipe<'scope> {
+    /// Begins to read a layer, until the pipe is full.
+    pub fn start<'env>(
+        scope: &'scope Scope<'scope, 'env>,
+        plumbing: Plumbing<'scope>,
+        layer: &'scope Layer,
+    ) -> Self {
+        let (to_unpack, from_source) = sync_channel(CHUNKS);
+        let (to_hash, for_hash) = sync_channel(CHUNKS);
+        let (free, empty) = channel();
+        for _ in 0..CHUNKS {
+            // The receiver is alive: it is in this function.
+            let _ = free.send(Vec::new());
         }
+        let algorithm = match &layer.identity {
+            Identity::DiffId(expected) if layer.verify => Some(expected.algorithm()),
+            Identity::Unknown => Some(Algorithm::Sha256),
+            Identity::DiffId(_) | Identity::Tar(_) => None,
+        };
+        let hasher = algorithm.map(|algorithm| {
+            let free = free.clone();
+            scope.spawn(move || hash(&for_hash, &free, algorithm))
+        });
+        let hash = hasher.is_some().then_some(to_hash);
+        let outputs = Outputs { unpack: to_unpack, hash, empty };
+        let abandoned = Arc::new(AtomicBool::new(false));
+        let producer = {
+            let abandoned = Arc::clone(&abandoned);
+            scope.spawn(move || produce(plumbing, layer, &abandoned, outputs))
+        };
+        let input = Chunks::new(from_source, free);
+        Self { layer, input, producer: Some(producer), hasher, abandoned }
+    }
+
+    /// Lets `consume` read the plain bytes; succeeds when that did and every check of the layer
+    /// holds. Also returns the digest over the plain bytes, where that was computed.
+    pub fn finish<T>(
+        mut self,
+        consume: impl FnOnce(&mut dyn BufRead) -> Result<T, unpack::Error>,
+    ) -> Result<(T, Option<Digest>), Failure> {
+        let consumed = consume(&mut self.input);
+        // A tar that makes no sense is mostly a damaged one: then the digests shall say so.
+        let readable = |error: &unpack::Error| error.is_about_bytes() && self.layer.verify;
+        if consumed.as_ref().err().is_some_and(|error| !readable(error)) {
+            self.abandoned.store(true, Ordering::Relaxed);
+        }
+        let (produced, hashed) = self.end();
+        match (produced, consumed) {
+            (Err(Produced::Failed(error)), _) => Err(Failure::Stream(error)),
+            (Err(Produced::Abandoned), Ok(_)) => Err(Failure::Stopped),
+            (Err(Produced::Abandoned), Err(error)) => Err(Failure::Unpack(error)),
+            (Ok(()), consumed) => {
+                if let (Some(actual), Identity::DiffId(expected)) = (&hashed, &self.layer.identity)
+                    && actual != expected
+                {
+                    let (expected, actual) = (expected.clone(), actual.clone());
+                    return Err(Failure::Stream(Error::DiffId { expected, actual }));
+                }
+                consumed.map(|value| (value, hashed)).map_err(Failure::Unpack)
+            }
+        }
+    }
+
+    /// Waits for the threads; a producer that waits for room sees whether it is still wanted.
+    fn end(&mut self) -> (Result<(), Produced>, Option<Digest>) {
+        self.input.drain();
+        let produced = self.producer.take().map(ScopedJoinHandle::join);
+        let hashed = self.hasher.take().map(ScopedJoinHandle::join);
+        (
+            produced.and_then(Result::ok).unwrap_or(Err(Produced::Abandoned)),
+            hashed.and_then(Result::ok),
+        )
+    }
+}
+
+impl Drop for Pipe<'_> {
+    fn drop(&mut self) {
+        self.abandoned.store(true, Ordering::Relaxed);
+        // Whoever dropped it does not want to know.
+        drop(self.end());
+    }
+}
+
+impl std::fmt::Debug for Pipe<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Pipe({})", self.layer.blob)
     }
 }
 
@@ -165,22 +268,23 @@ struct Outputs {
 }
 
 fn produce(
-    source: &dyn ImageSource,
+    plumbing: Plumbing<'_>,
     layer: &Layer,
-    stops: [&AtomicBool; 2],
+    abandoned: &AtomicBool,
     outputs: Outputs,
 ) -> Result<(), Produced> {
-    let blob = source.open(layer).map_err(Error::from)?;
+    let blob = plumbing.source.open(layer).map_err(Error::from)?;
     let algorithm = layer.digest.as_ref().map(Digest::algorithm);
     let mut counted = Counted {
         inner: blob,
         hasher: algorithm.filter(|_| layer.verify).map(Hasher::new),
-        count: 0,
+        count: Arc::default(),
         limit: layer.size.filter(|_| layer.verify),
     };
-    match decompress(&mut counted, layer, stops, &outputs) {
+    let end = End { stop: plumbing.stop, abandoned, ratio_limit: plumbing.ratio_limit };
+    match decompress(&mut counted, layer, end, &outputs) {
         // Bytes that cannot be decompressed are mostly damaged ones: then their digest says so.
-        Err(Produced::Failed(error @ Error::Read { .. })) => {
+        Err(Produced::Failed(error @ Error::Read { .. })) if counted.limit.is_some() => {
             let damaged = io::copy(&mut counted, &mut io::sink()).is_ok();
             let damage = if damaged { counted.check(layer).err() } else { None };
             Err(damage.unwrap_or(error).into())
@@ -194,15 +298,17 @@ fn produce(
 fn decompress(
     counted: &mut Counted,
     layer: &Layer,
-    stops: [&AtomicBool; 2],
+    end: End<'_>,
     outputs: &Outputs,
 ) -> Result<(), Produced> {
     let read = |error| decode_error(error, layer);
+    let stored = Arc::clone(&counted.count);
+    let mut total = 0_u64;
     let mut input = BufReader::with_capacity(SOURCE_BUFFER, counted);
     let compression = compression(&mut input, layer)?;
     let mut plain = compression.reader(input).map_err(read)?;
     loop {
-        if stops.iter().any(|stop| stop.load(Ordering::Relaxed)) {
+        if end.stop.is_set() || end.abandoned.load(Ordering::Relaxed) {
             return Err(Produced::Abandoned);
         }
         let Ok(mut chunk) = outputs.empty.recv() else { return Err(Produced::Abandoned) };
@@ -210,6 +316,8 @@ fn decompress(
         if chunk.is_empty() {
             break;
         }
+        total += chunk.len() as u64;
+        end.check_ratio(stored.load(Ordering::Relaxed), total)?;
         let chunk = Arc::new(chunk);
         if let Some(hash) = &outputs.hash {
             // The hashing thread ends only after this one.
@@ -221,6 +329,24 @@ fn decompress(
     }
     plain.finish().map_err(read)?;
     Ok(())
+}
+
+/// What ends a pipe before its layer does.
+#[derive(Clone, Copy)]
+struct End<'a> {
+    stop: &'a Stop,
+    abandoned: &'a AtomicBool,
+    ratio_limit: u64,
+}
+
+impl End<'_> {
+    fn check_ratio(&self, stored: u64, plain: u64) -> Result<(), Error> {
+        let most = stored.saturating_mul(self.ratio_limit);
+        if self.ratio_limit > 0 && plain > HARMLESS && plain > most {
+            return Err(Error::Bomb { stored, plain });
+        }
+        Ok(())
+    }
 }
 
 /// Looks at the first bytes and compares them with what the media type says.
@@ -266,108 +392,4 @@ fn hash(input: &Receiver<Arc<Vec<u8>>>, free: &Sender<Vec<u8>>, algorithm: Algor
         recycle(chunk, free);
     }
     hasher.finish()
-}
-
-/// Gives a chunk back when nobody else reads it.
-fn recycle(chunk: Arc<Vec<u8>>, free: &Sender<Vec<u8>>) {
-    if let Some(chunk) = Arc::into_inner(chunk) {
-        // Nobody fills chunks any more when this fails.
-        let _ = free.send(chunk);
-    }
-}
-
-/// Counts and hashes what it reads, and stops where more comes than was said.
-struct Counted {
-    inner: image::Blob,
-    hasher: Option<Hasher>,
-    count: u64,
-    limit: Option<u64>,
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("longer than the manifest says: {0} bytes so far")]
-struct TooLong(u64);
-
-impl Read for Counted {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let length = self.inner.read(buffer)?;
-        self.count += length as u64;
-        if self.limit.is_some_and(|limit| self.count > limit) {
-            return Err(io::Error::other(TooLong(self.count)));
-        }
-        if let Some(hasher) = &mut self.hasher {
-            hasher.update(buffer.get(..length).unwrap_or_default());
-        }
-        Ok(length)
-    }
-}
-
-impl Counted {
-    fn check(self, layer: &Layer) -> Result<(), Error> {
-        if let Some(expected) = self.limit
-            && expected != self.count
-        {
-            return Err(Error::Size { expected, actual: self.count });
-        }
-        let (Some(hasher), Some(expected)) = (self.hasher, &layer.digest) else { return Ok(()) };
-        let actual = hasher.finish();
-        if actual != *expected {
-            return Err(Error::LayerDigest { expected: expected.clone(), actual });
-        }
-        Ok(())
-    }
-}
-
-/// The plain bytes as the unpacker reads them.
-struct Chunks {
-    input: Receiver<Arc<Vec<u8>>>,
-    free: Sender<Vec<u8>>,
-    current: Option<Arc<Vec<u8>>>,
-    position: usize,
-}
-
-impl Chunks {
-    fn drain(&mut self) {
-        self.release();
-        while let Ok(chunk) = self.input.recv() {
-            recycle(chunk, &self.free);
-        }
-    }
-
-    fn release(&mut self) {
-        self.position = 0;
-        if let Some(chunk) = self.current.take() {
-            recycle(chunk, &self.free);
-        }
-    }
-}
-
-impl Read for Chunks {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let available = self.fill_buf()?;
-        let length = available.len().min(buffer.len());
-        if let (Some(to), Some(from)) = (buffer.get_mut(..length), available.get(..length)) {
-            to.copy_from_slice(from);
-        }
-        self.consume(length);
-        Ok(length)
-    }
-}
-
-impl BufRead for Chunks {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.current.as_ref().is_some_and(|chunk| self.position >= chunk.len()) {
-            self.release();
-        }
-        if self.current.is_none() {
-            // The end, or a failure that the producer reports itself.
-            self.current = self.input.recv().ok();
-        }
-        let chunk = self.current.as_deref().map_or(&[][..], Vec::as_slice);
-        Ok(chunk.get(self.position..).unwrap_or_default())
-    }
-
-    fn consume(&mut self, amount: usize) {
-        self.position += amount;
-    }
 }

@@ -27,6 +27,8 @@ pub struct NewImage<'a> {
     /// Chain ids of its layers, base first. The caller holds the global lock shared, so that
     /// `clean` leaves them alone until the dependency file is written.
     pub volumes: &'a [String],
+    /// Bytes of its layers together.
+    pub layers_size: u64,
     /// Whether to mount it.
     pub mount: bool,
     /// Absolute paths that the image declares as volumes.
@@ -80,12 +82,9 @@ fn fill(
 ) -> Result<Option<Mount>, Error> {
     // Before anything uses a volume, so that no crash leaves a root whose layers look unused.
     dependencies::write(&store.layout, image.id, image.volumes)?;
-    let mut layers_size = 0_u64;
-    for volume in image.volumes {
-        layers_size = layers_size.saturating_add(volumes::size(&store.layout, volume)?);
-    }
     let owner = store.owner();
-    let root = NewRoot { paths, volumes: image.volumes, layers_size, mount: image.mount, owner };
+    let NewImage { volumes, layers_size, mount, .. } = *image;
+    let root = NewRoot { paths, volumes, layers_size, mount, owner };
     let mount = driver.create_root(&root).doing("creating image")?;
     for volume in image.declared_volumes {
         let path = paths.declared_volume(volume);
@@ -97,15 +96,18 @@ fn fill(
     Ok(mount)
 }
 
-/// Deletes a root file system. Its layers stay. May be repeated after a failure.
+/// Deletes a root file system. Its layers stay. May be repeated after a failure. One that is not
+/// there is [`Error::NotFound`].
 pub fn delete(store: &Store, driver: &dyn Driver, id: &ImageId) -> Result<(), Error> {
     let dir = store.layout.image(id).dir().to_owned();
     match fs::symlink_metadata(&dir) {
-        // Somebody else has just deleted it: what was asked for is done. So below.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(Error::NotFound(id.clone()));
+        }
         other => other.at("stat", &dir).doing(format!("unable to check image: {id}"))?,
     };
-    let Some(_lock) = lock_image(&dir)? else { return Ok(()) };
+    // Somebody else has just deleted it.
+    let Some(_lock) = lock_image(&dir)? else { return Err(Error::NotFound(id.clone())) };
     remove(store, driver, id)
 }
 

@@ -15,6 +15,7 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
@@ -22,9 +23,14 @@ use rustix::io::Errno;
 use super::Error;
 use super::layout::Layout;
 use crate::error::PathError;
+use crate::interrupt::Interrupt;
 
 /// Key of the lock between those who use volumes and those who take them away.
 pub const GLOBAL: &str = "global-groot-lock";
+
+/// Pauses between two looks at a lock: short at first, never so long that a person notices.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
 /// How a lock is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +60,34 @@ pub fn acquire(layout: &Layout, key: &str, mode: Mode) -> Result<Lock, Error> {
             Err(Errno::INTR) => {}
             Err(errno) => return Err(failure(layout, key, "flock", errno.into())),
         }
+    }
+}
+
+/// Waits for a lock, but not longer than nobody asks to stop; then `None`.
+pub fn acquire_unless(
+    layout: &Layout,
+    key: &str,
+    mode: Mode,
+    interrupt: &Interrupt,
+) -> Result<Option<Lock>, Error> {
+    let file = open(layout, key)?;
+    let operation = match mode {
+        Mode::Shared => FlockOperation::NonBlockingLockShared,
+        Mode::Exclusive => FlockOperation::NonBlockingLockExclusive,
+    };
+    // flock(2) cannot wait for two things at once, so it is asked again and again.
+    let mut pause = SHORTEST_PAUSE;
+    loop {
+        match flock(&file, operation) {
+            Ok(()) => return Ok(Some(Lock { _file: file })),
+            Err(Errno::WOULDBLOCK) => {}
+            Err(Errno::INTR) => continue,
+            Err(errno) => return Err(failure(layout, key, "flock", errno.into())),
+        }
+        if interrupt.wait(pause) {
+            return Ok(None);
+        }
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 

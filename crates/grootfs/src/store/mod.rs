@@ -64,6 +64,9 @@ pub enum Error {
     /// A delete came between the first step of a create and the next one.
     #[error("image `{0}` was deleted while it was being made")]
     DeletedMeanwhile(id::ImageId),
+    /// An image that is not there.
+    #[error("image not found: {0}")]
+    NotFound(id::ImageId),
     /// Some action on the store failed for a reason below.
     #[error("{action}")]
     Action {

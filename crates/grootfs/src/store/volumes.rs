@@ -18,6 +18,16 @@ pub struct Metadata {
     /// Bytes of the layer's regular files.
     #[serde(rename = "Size")]
     pub size: u64,
+    /// Digests of the blobs (or places of the files) that it was made of or checked against; empty for volumes that the
+    /// original or an earlier release made, and for tars.
+    #[serde(rename = "Blobs", default, skip_serializing_if = "Vec::is_empty")]
+    pub blobs: Vec<String>,
+    /// Digest over the plain layer, where that was checked.
+    #[serde(rename = "DiffId", default, skip_serializing_if = "Option::is_none")]
+    pub diff_id: Option<String>,
+    /// Whether nobody checked the bytes (`--skip-layer-validation`).
+    #[serde(rename = "Unchecked", default, skip_serializing_if = "std::ops::Not::not")]
+    pub unchecked: bool,
 }
 
 /// Whether a volume is there and whole.
@@ -59,17 +69,33 @@ pub fn read_metadata(layout: &Layout, name: &str) -> Result<Metadata, Error> {
     })
 }
 
-/// Bytes of a layer. Metadata that is lost or broken is measured and written again: one missing
-/// file must not keep every image on that layer from starting.
-pub fn size(layout: &Layout, name: &str) -> Result<u64, Error> {
+/// What is known about a volume that is there. Metadata that is lost or broken is measured and
+/// written again: one missing file must not keep every image on that layer from starting.
+pub fn metadata(layout: &Layout, name: &str) -> Result<Metadata, Error> {
     match read_metadata(layout, name) {
-        Ok(metadata) => Ok(metadata.size),
+        Ok(metadata) => Ok(metadata),
         Err(_) => {
             let size = apparent_size(&layout.volume(name))?;
-            write_metadata(layout, name, &Metadata { size })?;
-            Ok(size)
+            let metadata = Metadata { size, ..Metadata::default() };
+            write_metadata(layout, name, &metadata)?;
+            Ok(metadata)
         }
     }
+}
+
+/// The digest over the plain bytes of a blob that some volume was made of.
+///
+/// Reads what is known about every volume: only layers of schema 1 have to be found so.
+pub fn diff_id_of_blob(layout: &Layout, blob: &str) -> Result<Option<String>, Error> {
+    for name in list(layout)? {
+        if let Ok(metadata) = read_metadata(layout, &name)
+            && metadata.blobs.iter().any(|known| known == blob)
+            && metadata.diff_id.is_some()
+        {
+            return Ok(metadata.diff_id);
+        }
+    }
+    Ok(None)
 }
 
 /// Names of all directories in `volumes/`, whole or not, garbage too; sorted.
@@ -97,7 +123,7 @@ pub fn generate_metadata(layout: &Layout) -> Result<(), Error> {
             continue;
         }
         let size = apparent_size(&layout.volume(&name))?;
-        write_metadata(layout, &name, &Metadata { size })?;
+        write_metadata(layout, &name, &Metadata { size, ..Metadata::default() })?;
     }
     Ok(())
 }

@@ -130,6 +130,14 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the cause are the bytes and not the place that they were to go to.
+    pub fn is_about_bytes(&self) -> bool {
+        matches!(
+            self,
+            Self::Read(_) | Self::UnexpectedEof | Self::Header { .. } | Self::Refused { .. }
+        )
+    }
+
     fn entry(action: &str, path: &EntryPath, errno: Errno) -> Self {
         Self::Entry { action: action.to_owned(), path: path.show(), errno }
     }

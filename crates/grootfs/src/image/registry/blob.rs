@@ -12,9 +12,9 @@ use ureq::http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE};
 
 use super::super::network::retry::Attempts;
 use super::super::network::{self, Body, Response};
-use super::Session;
 use super::error::Error;
 use super::parts::Parts;
+use super::session::Session;
 
 /// Bytes between two failures that count as progress, after which attempts are counted anew.
 const PROGRESS: u64 = 64 * 1024;
@@ -190,20 +190,14 @@ pub struct Answer {
     pub in_parts: bool,
 }
 
-/// Asks the servers one after the other for a blob from `first` on.
+/// Asks for a blob from `first` on up to `last`, which is included.
 pub fn request(
     session: &Session,
     wanted: &Wanted,
     first: u64,
     last: Option<u64>,
 ) -> Result<Answer, Error> {
-    session.first_of(
-        |endpoint| endpoint.pulls,
-        |client| {
-            let response = client.blob(&session.network, &wanted.digest, first, last)?;
-            begin(response, wanted, first, last)
-        },
-    )
+    session.blob(wanted, first, last, |response| begin(response, wanted, first, last))
 }
 
 fn begin(

@@ -5,11 +5,10 @@
 //! ([`blob`], [`parts`]).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::digest::Digest;
 use super::document::{self, Descriptor, Document, Manifest};
-use super::network::{self, Network};
+use super::network::Network;
 use super::reference::Reference;
 use super::{Blob, Cause, Error as ImageError, Image, ImageSource, Layer, SourceOptions};
 use super::{choose, layers};
@@ -23,31 +22,20 @@ mod error;
 mod hosts;
 pub mod login;
 mod parts;
+mod session;
+pub mod urls;
 
 use blob::{BlobReader, Wanted};
 use client::Client;
 use endpoint::Endpoint;
 pub use error::Error;
 use login::Login;
+pub use session::Pull;
+use session::{Servers, Session};
+use urls::Urls;
 
 /// How deep indexes may lie in indexes.
 const DEEPEST: usize = 4;
-
-/// How much is fetched at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pull {
-    /// Connections for layers at once.
-    pub concurrency: usize,
-    /// Bytes of a part, where one blob is fetched over several connections.
-    pub chunk_size: u64,
-}
-
-impl Default for Pull {
-    fn default() -> Self {
-        // With a part for each connection and one to spare, 20 MiB of memory at most.
-        Self { concurrency: 4, chunk_size: 4 << 20 }
-    }
-}
 
 /// One image of a registry.
 #[derive(Debug)]
@@ -55,63 +43,6 @@ pub struct RegistrySource {
     session: Arc<Session>,
     reference: Reference,
     options: SourceOptions,
-}
-
-/// What all threads of a pull share.
-#[derive(Debug)]
-pub struct Session {
-    network: Network,
-    clients: Vec<Client>,
-    pull: Pull,
-    /// Connections that may still be opened beside those that read from the front.
-    permits: AtomicUsize,
-}
-
-/// The right to one more connection.
-#[derive(Debug)]
-struct Permit(Arc<Session>);
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.0.permits.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-impl Session {
-    fn permit(self: &Arc<Self>) -> Option<Permit> {
-        let less = |permits: usize| permits.checked_sub(1);
-        let taken = self.permits.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
-        taken.is_ok().then(|| Permit(Arc::clone(self)))
-    }
-
-    /// Asks the servers in order until one gives what is asked for; the error is that of the last.
-    fn first_of<T>(
-        &self,
-        can: impl Fn(&Endpoint) -> bool,
-        ask: impl Fn(&Client) -> Result<T, Error>,
-    ) -> Result<T, Error> {
-        let mut failure = None;
-        for client in &self.clients {
-            if !can(&client.endpoint) || !client.is_usable() {
-                continue;
-            }
-            match ask(client) {
-                Ok(found) => return Ok(found),
-                Err(error @ Error::Network(network::Error::Interrupted)) => return Err(error),
-                Err(error) => {
-                    // A mirror that cannot be reached once is not waited for again.
-                    if !client.endpoint.is_origin && matches!(error, Error::Network(_)) {
-                        client.give_up();
-                    }
-                    failure = Some(error);
-                }
-            }
-        }
-        Err(failure.unwrap_or_else(|| Error::Nonsense {
-            what: "registry".to_owned(),
-            why: "no server is configured that may be asked".to_owned(),
-        }))
-    }
 }
 
 impl RegistrySource {
@@ -138,13 +69,8 @@ impl RegistrySource {
             let login = Login { registry, given, files: files.clone() };
             Client::new(endpoint, &reference, login)
         });
-        let pull = options.pull;
-        let session = Session {
-            clients: clients.collect(),
-            network: Network::new(options.network.clone(), trust),
-            pull,
-            permits: AtomicUsize::new(pull.concurrency),
-        };
+        let network = Arc::new(Network::new(options.network.clone(), trust));
+        let session = Session::new(network, Servers::Registry(clients.collect()), options.pull);
         Ok(Self { session: Arc::new(session), reference, options: options.clone() })
     }
 
@@ -221,22 +147,46 @@ impl ImageSource for RegistrySource {
                 layers::image(&what, manifest, configuration, true)
                     .map_err(|error| ImageError::Configuration(error.into()))
             }
-            Document::Schema1(_) | Document::Index(_) => {
-                Err(ImageError::Reference(Cause::NotYet("images of schema 1")))
-            }
+            Document::Schema1(manifest) => Ok(layers::schema1_image(manifest)),
+            // `document` goes on until it has found something else.
+            Document::Index(_) => Err(ImageError::Reference(Cause::NoDigest)),
         }
     }
 
     fn open(&self, layer: &Layer) -> Result<Blob, ImageError> {
-        if !layer.urls.is_empty() {
-            return Err(ImageError::Blob(Cause::NotYet("layers with URLs")));
+        let elsewhere = (!layer.urls.is_empty()).then(|| {
+            let urls = Urls::new(&layer.urls)?;
+            urls::open(&self.session.network, urls, layer, self.options.pull)
+        });
+        if let Some(Ok(reader)) = elsewhere {
+            return Ok(Box::new(reader));
         }
         let digest = layer.digest.as_ref().ok_or(ImageError::Blob(Cause::NoDigest))?;
         let wanted =
             Wanted { digest: digest.to_string(), size: layer.size.filter(|_| layer.verify) };
-        let reader = BlobReader::open(&self.session, wanted)
-            .map_err(|error| ImageError::Blob(error.into()))?;
+        let reader = match (BlobReader::open(&self.session, wanted), elsewhere) {
+            (Ok(reader), _) => reader,
+            // Such layers are mostly nowhere but at their URLs.
+            (Err(_), Some(Err(error))) | (Err(error), _) => {
+                return Err(ImageError::Blob(error.into()));
+            }
+        };
         Ok(Box::new(reader))
+    }
+
+    fn distrust(&self, _layer: &Layer) -> bool {
+        let mut mirrors = 0;
+        for client in self.session.clients() {
+            if !client.endpoint.is_origin && client.is_usable() {
+                client.give_up();
+                mirrors += 1;
+            }
+        }
+        mirrors > 0
+    }
+
+    fn streams(&self) -> usize {
+        self.session.pull.concurrency
     }
 }
 

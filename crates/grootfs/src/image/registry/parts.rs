@@ -7,11 +7,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use super::super::network;
 use super::super::network::retry::{self, Attempts};
-use super::super::network::{self};
 use super::blob::{self, Wanted};
 use super::error::Error;
-use super::{Permit, Session};
+use super::session::{Permit, Session};
 
 /// The part of a blob from some byte on to its end.
 #[derive(Debug)]
