@@ -59,6 +59,7 @@ fn help_and_version() {
             "init-store",
             "delete-store",
             "create",
+            "pull",
             "delete",
             "stats",
             "clean",

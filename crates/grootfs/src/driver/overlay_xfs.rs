@@ -211,6 +211,11 @@ impl Driver for OverlayXfs {
         files::remove_tree(paths.dir())
     }
 
+    fn sweep(&self) -> Result<(), Error> {
+        // A directory leaves nothing.
+        Ok(())
+    }
+
     fn usage(&self, paths: &ImagePaths) -> Result<Usage, Error> {
         let info = paths.info();
         let text = fs::read_to_string(&info).at("open", &info)?;

@@ -7,6 +7,7 @@ use rustix::fs::{
     futimens,
 };
 use rustix::io::Errno;
+use rustix::process::{getegid, geteuid};
 
 use super::Error;
 use super::path::EntryPath;
@@ -38,24 +39,71 @@ pub fn owner(entry: &Entry, path: &EntryPath, mappings: &IdMappings) -> Result<O
     })
 }
 
+/// What the kernel gave to something that was just made.
+#[derive(Debug, Clone, Copy)]
+pub struct Made {
+    owner: Owner,
+    umask: u32,
+}
+
+impl Made {
+    /// Looks at this process once.
+    pub fn by_us() -> Self {
+        let owner = Owner { uid: geteuid().as_raw(), gid: getegid().as_raw() };
+        Self { owner, umask: umask() }
+    }
+
+    /// The mode to make something with, so that often nothing has to be changed afterwards.
+    pub fn mode(entry: &Entry) -> Mode {
+        Mode::from_raw_mode(entry.mode & 0o777)
+    }
+
+    /// Whether it has the right owner already.
+    fn has_owner(&self, owner: Owner) -> bool {
+        self.owner == owner
+    }
+
+    /// Whether it has the right mode already, if it was made with [`Made::mode`].
+    fn has_mode(&self, entry: &Entry) -> bool {
+        entry.mode & 0o7000 == 0 && entry.mode & self.umask == 0
+    }
+
+    /// Whether there is nothing to be done after it was made.
+    pub fn is_right(&self, entry: &Entry, owner: Owner) -> bool {
+        self.has_owner(owner) && self.has_mode(entry) && entry.xattrs.is_empty()
+    }
+}
+
+/// The permission bits that the kernel takes away; all of them where it does not tell (before
+/// Linux 4.7). umask(2) itself can only be asked by changing it, for all threads.
+fn umask() -> u32 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let value = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    value.and_then(|value| u32::from_str_radix(value.trim(), 8).ok()).unwrap_or(0o777)
+}
+
 /// Gives an open file or directory the attributes of its entry, but not a directory its time: that
-/// changes again when its children come.
+/// changes again when its children come. `made` says what it has already, if it is new.
 pub fn apply(
     fd: BorrowedFd<'_>,
     entry: &Entry,
     path: &EntryPath,
     owner: Owner,
-    mappings: &IdMappings,
-    warn: &mut dyn FnMut(String),
+    made: Option<Made>,
+    target: (&IdMappings, &mut dyn FnMut(String)),
 ) -> Result<(), Error> {
-    fchown(fd, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid))).map_err(
-        |errno| {
+    let (mappings, warn) = target;
+    if !made.is_some_and(|made| made.has_owner(owner)) {
+        let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
+        fchown(fd, Some(uid), Some(gid)).map_err(|errno| {
             Error::entry_with("chowning file", format!("{}:{}", owner.uid, owner.gid), path, errno)
-        },
-    )?;
+        })?;
+    }
     // After chown(2), which takes set-id bits away.
-    fchmod(fd, Mode::from_raw_mode(entry.mode & 0o7777))
-        .map_err(|errno| Error::entry("chmoding file", path, errno))?;
+    if !made.is_some_and(|made| made.has_mode(entry)) {
+        fchmod(fd, Mode::from_raw_mode(entry.mode & 0o7777))
+            .map_err(|errno| Error::entry("chmoding file", path, errno))?;
+    }
     for (name, value) in &entry.xattrs {
         let Some(value) = translate(name, value, mappings) else {
             warn(format!("extended attribute `{}` is left out", super::path::show(name)));

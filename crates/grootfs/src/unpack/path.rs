@@ -13,7 +13,7 @@ const LONGEST: usize = 4095;
 const LONGEST_NAME: usize = 255;
 
 /// A path below the layer's root: `a/b/c`; empty for the root itself.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct EntryPath(Vec<u8>);
 
 impl EntryPath {

@@ -8,7 +8,7 @@ use rustix::fs::{AtFlags, FileType, Mode, linkat, mknodat};
 use rustix::io::Errno;
 
 use super::path::EntryPath;
-use super::tree::{self, Tree, open_beneath};
+use super::tree::{self, Tree};
 use super::{Error, OnDisk};
 
 /// What a base name of this kind asks for.
@@ -68,7 +68,8 @@ pub fn apply(tree: &mut Tree<'_>, directory: &EntryPath, whiteout: &Whiteout) ->
                 if !FileType::from_raw_mode(found.st_mode).is_dir() {
                     return Ok(());
                 }
-                let fd = open_beneath(parent.fd(), name).map_err(failed)?;
+                let fd = groot_sys::resolve::directory_beneath(parent.fd(), name)
+                    .map_err(|error| failed(error.errno()))?;
                 return tree::set_opaque(std::os::fd::AsFd::as_fd(&fd)).map_err(failed);
             }
             let empty = c"";

@@ -5,16 +5,19 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
+use groot_sys::resolve::directory_beneath;
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, OFlags, Uid, chownat, ftruncate, linkat, mknodat, openat,
     symlinkat, utimensat,
 };
 use rustix::io::{Errno, pwrite, write};
 
+use super::attributes::Made;
 use super::path::{self, EntryPath};
-use super::tar::{Archive, Entry, Extent, Kind, Time};
-use super::tree::{Directory, Tree, open_beneath};
+use super::tar::{Archive, Entry, Extent, Kind};
+use super::tree::{Directory, Tree};
 use super::{Error, Target, Unpacked, attributes, whiteout};
+use crate::idmap::Owner;
 
 /// Different warnings that are kept of one layer; the rest would only fill the log.
 const MOST_WARNINGS: usize = 20;
@@ -27,8 +30,7 @@ pub struct Writer<'a> {
     entries: u64,
     /// What was left out, and how often.
     warnings: BTreeMap<String, u64>,
-    /// Times of directories, set when nothing is written into them any more.
-    times: Vec<(EntryPath, Time)>,
+    made: Made,
 }
 
 impl<'a> Writer<'a> {
@@ -40,7 +42,7 @@ impl<'a> Writer<'a> {
             bytes: 0,
             entries: 0,
             warnings: BTreeMap::new(),
-            times: Vec::new(),
+            made: Made::by_us(),
         }
     }
 
@@ -53,7 +55,9 @@ impl<'a> Writer<'a> {
             }
             self.write(&entry, archive)?;
         }
-        self.set_directory_times()?;
+        self.tree.set_times().map_err(|errno| {
+            Error::entry("setting the modtime for file", &EntryPath::default(), errno)
+        })?;
         let warnings = self
             .warnings
             .into_iter()
@@ -63,7 +67,8 @@ impl<'a> Writer<'a> {
                 },
             )
             .collect();
-        Ok(Unpacked { bytes: self.bytes, entries: self.entries, warnings })
+        let undescribed = self.tree.undescribed();
+        Ok(Unpacked { bytes: self.bytes, entries: self.entries, warnings, undescribed })
     }
 
     fn warn(&mut self, warning: String) {
@@ -128,9 +133,15 @@ impl<'a> Writer<'a> {
             .tree
             .open(path)
             .map_err(|errno| Error::entry("creating directory", path, errno))?;
-        self.attributes(root.fd(), entry, path)?;
-        self.times.push((path.clone(), entry.mtime));
-        Ok(())
+        let owner = attributes::owner(entry, path, self.target.mappings)?;
+        self.attributes(root.fd(), entry, path, owner, None)?;
+        self.described(entry, path)
+    }
+
+    fn described(&mut self, entry: &Entry, path: &EntryPath) -> Result<(), Error> {
+        self.tree
+            .described(path, entry.mtime)
+            .map_err(|errno| Error::entry("setting the modtime for file", path, errno))
     }
 
     fn attributes(
@@ -138,10 +149,17 @@ impl<'a> Writer<'a> {
         fd: std::os::fd::BorrowedFd<'_>,
         entry: &Entry,
         path: &EntryPath,
+        owner: Owner,
+        made: Option<Made>,
     ) -> Result<(), Error> {
         let mappings = self.target.mappings;
-        let owner = attributes::owner(entry, path, mappings)?;
-        attributes::apply(fd, entry, path, owner, mappings, &mut |warning| self.warn(warning))
+        let mut warn = |warning| self.warn(warning);
+        attributes::apply(fd, entry, path, owner, made, (mappings, &mut warn))
+    }
+
+    /// What a new file in a directory has by itself.
+    fn made_in(&self, parent: &Directory) -> Option<Made> {
+        (!parent.inherits()).then_some(self.made)
     }
 
     fn file(
@@ -152,7 +170,13 @@ impl<'a> Writer<'a> {
         name: &OsStr,
         archive: &mut Archive<'_>,
     ) -> Result<(), Error> {
-        let within = self.bytes.checked_add(entry.size);
+        let owner = attributes::owner(entry, path, self.target.mappings)?;
+        // Holes take no room.
+        let stored = match &entry.extents {
+            None => entry.size,
+            Some(extents) => extents.iter().map(|extent| extent.length).sum(),
+        };
+        let within = self.bytes.checked_add(stored);
         self.bytes = within
             .filter(|bytes| *bytes <= self.target.limits.bytes)
             .ok_or(Error::TooManyBytes(self.target.limits.bytes))?;
@@ -160,14 +184,14 @@ impl<'a> Writer<'a> {
         let file = self
             .tree
             .replace(parent, name, || {
-                openat(parent.fd(), name, flags | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR)
+                openat(parent.fd(), name, flags | OFlags::CLOEXEC, Made::mode(entry))
             })
             .map_err(|errno| Error::entry("creating file", path, errno))?;
         match &entry.extents {
             None => copy(archive, &file, path)?,
             Some(extents) => copy_extents(archive, &file, extents, entry.size, path)?,
         }
-        self.attributes(file.as_fd(), entry, path)?;
+        self.attributes(file.as_fd(), entry, path, owner, self.made_in(parent))?;
         attributes::set_time(file.as_fd(), entry.mtime)
             .map_err(|errno| Error::entry("setting the modtime for file", path, errno))
     }
@@ -180,12 +204,15 @@ impl<'a> Writer<'a> {
         name: &OsStr,
     ) -> Result<(), Error> {
         let failed = |errno| Error::entry("creating directory", path, errno);
-        self.tree.make_directory(parent, name).map_err(failed)?;
-        self.tree.wrote(parent, name);
-        let directory = open_beneath(parent.fd(), name).map_err(failed)?;
-        self.attributes(directory.as_fd(), entry, path)?;
-        self.times.push((path.clone(), entry.mtime));
-        Ok(())
+        let owner = attributes::owner(entry, path, self.target.mappings)?;
+        let is_new = self.tree.make_directory(parent, name, Made::mode(entry)).map_err(failed)?;
+        let made = self.made_in(parent).filter(|_| is_new);
+        if !made.is_some_and(|made| made.is_right(entry, owner)) {
+            let directory =
+                directory_beneath(parent.fd(), name).map_err(|error| failed(error.errno()))?;
+            self.attributes(directory.as_fd(), entry, path, owner, made)?;
+        }
+        self.described(entry, path)
     }
 
     fn symlink(
@@ -231,7 +258,7 @@ impl<'a> Writer<'a> {
         path: &EntryPath,
         parent: &Directory,
         name: &OsStr,
-        owner: crate::idmap::Owner,
+        owner: Owner,
     ) -> Result<(), Error> {
         let flags = AtFlags::SYMLINK_NOFOLLOW;
         let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
@@ -278,25 +305,8 @@ impl<'a> Writer<'a> {
             .replace(parent, name, || {
                 linkat(from.fd(), target_name, parent.fd(), name, AtFlags::empty())
             })
+            .and_then(|()| self.tree.own.linked(parent.fd(), name, &found))
             .map_err(failed)
-    }
-
-    fn set_directory_times(&mut self) -> Result<(), Error> {
-        // Setting one changes nothing in another, so the order is free; the last word of an
-        // archive about a directory wins.
-        for (path, time) in std::mem::take(&mut self.times) {
-            let (parent, name) = path.split();
-            let directory = if path.is_root() {
-                self.tree.open(&path).and_then(|root| open_beneath(root.fd(), OsStr::new(".")))
-            } else {
-                self.tree.open(&parent).and_then(|parent| open_beneath(parent.fd(), name))
-            };
-            // A later entry may have put something else in its place.
-            let Ok(directory) = directory else { continue };
-            attributes::set_time(directory.as_fd(), time)
-                .map_err(|errno| Error::entry("setting the modtime for file", &path, errno))?;
-        }
-        Ok(())
     }
 }
 
