@@ -15,7 +15,7 @@ use crate::idmap::IdMappings;
 
 mod attributes;
 mod path;
-mod tar;
+pub(crate) mod tar;
 mod tree;
 mod whiteout;
 mod write;
