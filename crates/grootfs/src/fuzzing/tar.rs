@@ -23,14 +23,13 @@ use ::tar::EntryType;
 use crate::unpack::tar::{Archive, Entry, Kind};
 
 /// What the other reader says about archives that we take: a checksum over signed bytes, an empty
-/// number field, extensions that come twice or at the very end, holes at the end of sparse files and
-/// stretches of them that are no blocks.
+/// number field, extensions that come twice, holes at the end of sparse files and stretches of them
+/// that are no blocks.
 const LENIENT: &[&str] = &[
     "checksum mismatch",
     "numeric field was not a number: ",
     "two long name entries",
     "two pax extensions",
-    "members found describing a future member",
     "sparse",
     "other blocks",
 ];
