@@ -30,3 +30,14 @@ bench:
 # Licences, advisories, duplicates and sources of the crates that we link.
 deny:
     hack/deny
+
+# Installs what `just fuzz` needs, once.
+install-fuzz:
+    cargo install cargo-fuzz --locked
+
+# Fuzzes one target of fuzz/ for so many seconds; `layer` needs root. The stable compiler does: what
+# is looked for are panics and broken promises, and sanitizers would look for unsafe code.
+fuzz target seconds="120":
+    mkdir -p fuzz/corpus/{{target}}
+    cargo fuzz run --sanitizer none {{target}} fuzz/corpus/{{target}} fuzz/seeds/{{target}} -- \
+        -max_total_time={{seconds}} -timeout=10 -rss_limit_mb=2048 -max_len=16384

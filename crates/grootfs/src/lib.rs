@@ -16,11 +16,15 @@
 //! - [`driver`] knows how the kernel shares layers: overlay over XFS, or btrfs.
 //! - [`rootfs`] makes what the runtime gets.
 //! - [`observe`] holds logs, and later metrics and progress.
+//!
+//! With `--cfg fuzzing` there is another one, `fuzzing`: the ways in for the targets of `fuzz/`.
 
 pub mod cli;
 pub mod config;
 pub mod driver;
 pub mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod idmap;
 pub mod image;
 pub mod interrupt;

@@ -25,6 +25,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("error", &["config", "image", "pull", "store", "driver"]),
     ("lib", &["cli"]),
     ("main", &["cli"]),
+    // Not in the product: the ways in for the fuzzers.
+    ("fuzzing", &["config", "image", "unpack"]),
 ];
 
 /// Rooms that everybody may use.

@@ -78,7 +78,8 @@ pub fn read(path: &Path) -> Result<File, Error> {
     parse(&text).map_err(|why| Error::Invalid { path: path.to_owned(), why })
 }
 
-fn parse(text: &str) -> Result<File, String> {
+/// Reads the text; the error begins with the line.
+pub(crate) fn parse(text: &str) -> Result<File, String> {
     let empty = |line: &str| matches!(line.trim(), "" | "---") || line.trim().starts_with('#');
     if text.lines().all(empty) {
         return Ok(File::default());

@@ -120,7 +120,7 @@ impl Config {
         Self::merge(flags, file, std::env::var(compat::VARIABLE).ok())
     }
 
-    fn merge(flags: Flags, file: File, compat: Option<String>) -> Result<Self, Error> {
+    pub(crate) fn merge(flags: Flags, file: File, compat: Option<String>) -> Result<Self, Error> {
         let create = file.create.unwrap_or_default();
         let clean = file.clean.unwrap_or_default();
         let init = file.init.unwrap_or_default();

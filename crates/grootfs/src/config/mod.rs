@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 pub mod compat;
-mod file;
+pub(crate) mod file;
 mod merge;
 pub mod pull;
 

@@ -9,19 +9,19 @@ use std::path::PathBuf;
 
 use crate::error::PathError;
 
-mod argument;
-mod choose;
+pub(crate) mod argument;
+pub(crate) mod choose;
 pub mod digest;
 mod docker_archive;
-mod document;
+pub(crate) mod document;
 mod files;
-mod layers;
+pub(crate) mod layers;
 pub mod network;
 mod oci_layout;
 pub mod platform;
-mod reference;
+pub(crate) mod reference;
 pub mod registry;
-mod schema1;
+pub(crate) mod schema1;
 mod secret;
 mod tarball;
 

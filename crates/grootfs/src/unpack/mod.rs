@@ -16,7 +16,7 @@ use crate::idmap::IdMappings;
 mod attributes;
 mod own;
 mod path;
-mod tar;
+pub(crate) mod tar;
 mod times;
 mod tree;
 mod whiteout;

@@ -120,6 +120,22 @@ impl From<tls::Error> for Broken {
 
 /// Reads the text; paths in it are relative to `directory`.
 fn parse(text: &str, directory: &Path) -> Result<Hosts, Broken> {
+    servers(text, |host| trust(host, directory))
+}
+
+/// The same without a look at the certificates that the text names.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn parse_alone(text: &str) -> Result<Hosts, String> {
+    servers(text, |_| Ok(None)).map_err(|error| match error {
+        Broken::Text(why) => why,
+        Broken::Certificates(error) => error.to_string(),
+    })
+}
+
+fn servers(
+    text: &str,
+    trust: impl Fn(&Host) -> Result<Option<Trust>, Broken>,
+) -> Result<Hosts, Broken> {
     let file: File = toml::from_str(text)
         .map_err(|error| Broken::Text(error.message().to_owned() + &place(text, &error)))?;
     let mut mirrors = Vec::new();
@@ -127,10 +143,12 @@ fn parse(text: &str, directory: &Path) -> Result<Hosts, Broken> {
         let host: Host = table.try_into().map_err(|error: toml::de::Error| {
             Broken::Text(format!("host {url}: {}", error.message()))
         })?;
-        mirrors.push(endpoint(&url, &host, directory, false)?);
+        mirrors.push(endpoint(&url, &host, trust(&host)?, false)?);
     }
     let server = file.server.filter(|server| !server.is_empty());
-    let server = server.map(|url| endpoint(&url, &file.of_server, directory, true)).transpose()?;
+    let server = server
+        .map(|url| endpoint(&url, &file.of_server, trust(&file.of_server)?, true))
+        .transpose()?;
     Ok(Hosts { mirrors, server })
 }
 
@@ -139,7 +157,12 @@ fn place(text: &str, error: &toml::de::Error) -> String {
     before.map_or_else(String::new, |before| format!(" (line {})", before.lines().count().max(1)))
 }
 
-fn endpoint(url: &str, host: &Host, directory: &Path, is_origin: bool) -> Result<Endpoint, Broken> {
+fn endpoint(
+    url: &str,
+    host: &Host,
+    trust: Option<Trust>,
+    is_origin: bool,
+) -> Result<Endpoint, Broken> {
     let with_scheme = if url.contains("://") { url.to_owned() } else { format!("https://{url}") };
     let address = Address::parse(&with_scheme).map_err(Broken::Text)?;
     let base = address.to_string().trim_end_matches('/').to_owned();
@@ -156,7 +179,7 @@ fn endpoint(url: &str, host: &Host, directory: &Path, is_origin: bool) -> Result
         is_origin,
         resolves: can("resolve"),
         pulls: can("pull"),
-        trust: trust(host, directory)?,
+        trust,
     })
 }
 

@@ -15,11 +15,11 @@ use super::{choose, layers};
 
 mod authorizer;
 mod blob;
-mod challenge;
+pub(crate) mod challenge;
 mod client;
 pub mod endpoint;
 mod error;
-mod hosts;
+pub(crate) mod hosts;
 pub mod login;
 mod parts;
 mod session;

@@ -155,10 +155,10 @@ fn base_256(field: &[u8]) -> Result<i64, Why> {
 }
 
 fn octal(field: &[u8]) -> Result<i64, Why> {
-    let blank = |byte: &u8| matches!(byte, b' ' | 0);
-    let digits = field.iter().skip_while(|byte| blank(byte)).take_while(|byte| !blank(byte));
+    let begin = field.iter().position(|byte| !matches!(byte, b' ' | 0)).unwrap_or(field.len());
     let mut value = 0_i64;
-    for digit in digits {
+    // Digits that go on behind a blank are no number: one reader would stop, another would not.
+    for digit in text(field.get(begin..).unwrap_or_default()).trim_ascii_end() {
         if !matches!(digit, b'0'..=b'7') {
             return Err("a number field that is no number");
         }
@@ -192,6 +192,10 @@ mod tests {
             (b"", Some(0)),
             (b"77777777777\0", Some(0o77_777_777_777)),
             (b"12x\0", None),
+            (b"12\x003", Some(0o12)),
+            (b"12  \0", Some(0o12)),
+            (b"12 3\0", None),
+            (b"12 \xff", None),
             (b"-1\0", None),
             (&base(&[1, 0]), Some(256)),
             (&base(&[0x20, 0, 0, 0, 0, 0, 0, 0]), Some(1 << 61)),

@@ -99,8 +99,13 @@ impl<'a> Archive<'a> {
     pub fn next(&mut self) -> Result<Option<Entry>, Error> {
         self.skip_content()?;
         let mut extensions = Extensions::default();
+        let mut is_first = true;
         loop {
-            let Some(header) = self.header()? else { return Ok(None) };
+            let Some(header) = self.header()? else {
+                // What was to come is missing: a tree without it would be a short one.
+                return if is_first { Ok(None) } else { Err(Error::UnexpectedEof) };
+            };
+            is_first = header.type_flag() == b'g' && is_first;
             match header.type_flag() {
                 b'L' => extensions.long_path = Some(self.long_name(&header)?),
                 b'K' => extensions.long_link = Some(self.long_name(&header)?),

@@ -188,3 +188,16 @@ mod properties {
         }
     }
 }
+
+#[test]
+fn an_extension_without_its_entry_is_a_cut_archive() {
+    let mut builder = ::tar::Builder::new(Vec::new());
+    append(&mut builder, &"d/".repeat(80), b"");
+    let whole = builder.into_inner().unwrap();
+    assert_eq!(read(&whole).unwrap().len(), 1);
+    // The header of the long name, the long name; then the end, with its marker and without.
+    let cut = &whole[..1024];
+    for bytes in [cut.to_vec(), [cut, &[0; 1024]].concat()] {
+        assert!(matches!(read(&bytes), Err(Error::UnexpectedEof)));
+    }
+}

@@ -1,0 +1,4 @@
+//! containerd's `hosts.toml`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|text: &str| grootfs::fuzzing::hosts(text));
