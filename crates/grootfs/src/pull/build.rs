@@ -3,7 +3,7 @@
 use super::plan::Planned;
 use super::stream::{Pipe, Stop};
 use super::{Error, Puller};
-use crate::image::Identity;
+use crate::image::{Identity, Layer};
 use crate::store;
 use crate::store::locks::{self, Lock};
 use crate::store::volumes::{self, Metadata};
@@ -47,18 +47,30 @@ impl Puller<'_> {
         pipe: Pipe<'_>,
         stop: &Stop,
     ) -> Result<(), Error> {
-        let built = match self.try_build(planned, pipe) {
-            Err(error) if error.is_wrong_bytes() && self.source.distrust(planned.layer) => {
-                self.log.error("build-layer.wrong-bytes-trying-elsewhere", &error);
-                std::thread::scope(|scope| {
-                    let pipe = Pipe::start(scope, self.plumbing(stop), planned.layer);
-                    self.try_build(planned, pipe)
-                })
-            }
-            other => other,
-        };
+        let built = self.elsewhere(planned.layer, self.try_build(planned, pipe), || {
+            std::thread::scope(|scope| {
+                let pipe = Pipe::start(scope, self.plumbing(stop), planned.layer);
+                self.try_build(planned, pipe)
+            })
+        });
         drop(claim);
         built
+    }
+
+    /// Tries once more after wrong bytes, when the source has a second place to ask.
+    pub(super) fn elsewhere<T>(
+        &self,
+        layer: &Layer,
+        tried: Result<T, Error>,
+        again: impl FnOnce() -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        match tried {
+            Err(error) if error.is_wrong_bytes() && self.source.distrust(layer) => {
+                self.log.error("build-layer.wrong-bytes-trying-elsewhere", &error);
+                again()
+            }
+            other => other,
+        }
     }
 
     fn try_build(&self, planned: &Planned<'_>, pipe: Pipe<'_>) -> Result<(), Error> {

@@ -54,7 +54,6 @@ impl Puller<'_> {
         stop: &Stop,
     ) -> Result<(String, u64), Error> {
         let layout = &self.store.layout;
-        let in_volume = |source: store::Error| Error::Volume { blob: layer.blob.clone(), source };
         let key = format!("blob-{}", layer.blob);
         let _lock = locks::acquire_unless(layout, &key, locks::Mode::Exclusive, self.interrupt)
             .map_err(Error::Lock)?
@@ -62,6 +61,17 @@ impl Puller<'_> {
         if let Some(found) = self.known(layer, parent)? {
             return Ok(found);
         }
+        let learn = || self.try_to_learn(layer, parent, stop);
+        self.elsewhere(layer, learn(), learn)
+    }
+
+    fn try_to_learn(
+        &self,
+        layer: &Layer,
+        parent: Option<&str>,
+        stop: &Stop,
+    ) -> Result<(String, u64), Error> {
+        let in_volume = |source: store::Error| Error::Volume { blob: layer.blob.clone(), source };
         let hex = layer.digest.as_ref().map_or("layer", Digest::hex);
         let incomplete = volumes::incomplete_name(hex);
         let learned = self

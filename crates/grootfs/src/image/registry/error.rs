@@ -12,7 +12,7 @@ pub enum Error {
     #[error(transparent)]
     Network(#[from] network::Error),
     /// An answer that is a refusal.
-    #[error("{what}: {errors} ({address}: status {})", status.as_u16())]
+    #[error("{what}: {errors} ({address}: status {}{})", status.as_u16(), times(*tries))]
     Refused {
         /// What was being done.
         what: String,
@@ -22,6 +22,8 @@ pub enum Error {
         status: StatusCode,
         /// What the registry says.
         errors: Errors,
+        /// How often it was tried.
+        tries: u32,
     },
     /// An answer without a body that explains it.
     #[error("{what}: {address}: Invalid status code returned: {}{}", status.as_u16(), times(*tries))]
@@ -141,8 +143,8 @@ impl Error {
                 "authorization failed: username and password are invalid ({} did not take them)",
                 address.host()
             )),
-            Self::Refused { what, errors, address, .. } => {
-                Some(format!("{errors} ({what}, asked of {})", address.host()))
+            Self::Refused { what, errors, address, tries, .. } => {
+                Some(format!("{errors} ({what}, asked of {}{})", address.host(), times(*tries)))
             }
             _ => None,
         }

@@ -177,7 +177,8 @@ impl Shared {
         let mut attempts = Attempts::new(&self.session.network);
         while filled < length {
             let begins = first + filled as u64;
-            let mut body = blob::request(&self.session, &self.wanted, begins, Some(last))?.body;
+            let (answer, _) = blob::request(&self.session, &self.wanted, begins, Some(last))?;
+            let mut body = answer.body;
             let failure = loop {
                 if self.lock().abandoned {
                     return Err(network::Error::Interrupted.into());
