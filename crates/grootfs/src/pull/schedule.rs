@@ -35,6 +35,8 @@ impl Puller<'_> {
     /// Layers ahead are only claimed if nobody else has them. Who waits for a layer holds only
     /// layers above it, so nobody waits in a circle.
     fn build_in_order(&self, missing: &[&Planned<'_>], stop: &Stop) -> Result<(), Error> {
+        let most_ahead =
+            self.source.streams().map_or(AHEAD, |most| AHEAD.min(most.saturating_sub(1)));
         std::thread::scope(|scope| {
             let mut ahead: VecDeque<Option<Started<'_>>> = VecDeque::new();
             for (position, planned) in missing.iter().enumerate() {
@@ -45,7 +47,7 @@ impl Puller<'_> {
                     }),
                 };
                 while let Some(next) = missing.get(position + 1 + ahead.len())
-                    && ahead.len() < AHEAD
+                    && ahead.len() < most_ahead
                 {
                     ahead.push_back(self.start_ahead(scope, next, stop)?);
                 }
@@ -67,15 +69,15 @@ impl Puller<'_> {
         Ok(claim.map(|claim| (claim, Pipe::start(scope, self.plumbing(stop), planned.layer))))
     }
 
-    /// Layers beside each other: as many at once as there are cores, or as the source can keep
-    /// busy while it waits; the largest first, so that nobody waits for a large one at the end.
+    /// Layers beside each other: as many at once as there are cores, or as the source says where it
+    /// is waited for; the largest first, so that nobody waits for a large one at the end.
     fn build_all(&self, layers: &[&Planned<'_>], stop: &Stop) -> Result<(), Error> {
         // Layers with a base directory look into those below, so these come before.
         let (based, mut simple): (Vec<&Planned<'_>>, Vec<&Planned<'_>>) =
             layers.iter().copied().partition(|planned| planned.layer.base_directory.is_some());
         simple.sort_by_key(|planned| Reverse(planned.layer.size.unwrap_or(0)));
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        self.build_together(&simple, cores.max(self.source.streams()), stop)?;
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        self.build_together(&simple, self.source.streams().unwrap_or_else(cores), stop)?;
         based.iter().try_for_each(|planned| self.build_one(planned, stop))
     }
 

@@ -102,6 +102,15 @@ impl Rig {
         text
     }
 
+    /// `pull`, which must fail at a later layer: those below may stay, whole; its text.
+    #[track_caller]
+    pub fn fails_later(&self, arguments: &[&str]) -> String {
+        let text = self.pull(arguments).failure();
+        let half = |name: &String| name.contains("-incomplete-");
+        assert!(!self.names("volumes").iter().any(half) && self.names("tmp").is_empty());
+        text
+    }
+
     /// Everything in the store, without locks and times.
     pub fn listing(&self) -> Tree {
         let is_lock = |path: &Path| path.extension().is_some_and(|extension| extension == "lock");

@@ -58,6 +58,11 @@ impl Authorizer {
         current.as_ref().filter(good).map(|proof| proof.header.clone())
     }
 
+    /// Whether what was shown is a name and a password, and no token.
+    pub fn shows_password(used: Option<&Secret>) -> bool {
+        used.is_some_and(|used| used.expose().starts_with("Basic "))
+    }
+
     /// Answers a refusal; `used` is what was refused. `None` when there is nothing better to show,
     /// or when it is not `server` that refuses, but one to which it has sent us on: who we are is
     /// nothing that such a one may ask.

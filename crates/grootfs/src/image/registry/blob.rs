@@ -206,6 +206,8 @@ pub struct Answer {
     pub body: Body,
     /// Whether the server hands out parts.
     pub in_parts: bool,
+    /// How many bytes it says that there are.
+    pub length: Option<u64>,
 }
 
 /// Asks for a blob from `first` on up to `last`, which is included; also tells the number of the
@@ -235,7 +237,7 @@ fn begin(
         if begins != first || other_size {
             return Err(nonsense(format!("asked for bytes from {first} on, got `{range}`")));
         }
-        return Ok(Answer { body: response.into_body(), in_parts: true });
+        return Ok(Answer { body: response.into_body(), in_parts: true, length });
     }
     if let (Some(expected), Some(actual)) = (wanted.size, length)
         && expected != actual
@@ -253,7 +255,7 @@ fn begin(
     let mut body = response.into_body();
     // The server begins from the front whatever it is asked: what is there already is passed over.
     skip(&mut body, first)?;
-    Ok(Answer { body, in_parts })
+    Ok(Answer { body, in_parts, length })
 }
 
 fn skip(body: &mut Body, mut left: u64) -> Result<(), Error> {

@@ -135,6 +135,10 @@ impl Client {
             let server = self.address(path, self.without_tls.load(Ordering::Relaxed))?;
             match self.authorizer.renew(network, &server, &response, authorization.as_ref())? {
                 Some(renewed) => authorization = Some(renewed),
+                None if Authorizer::shows_password(authorization.as_ref()) => {
+                    let (what, address) = (what.to_owned(), response.address);
+                    return Err(Error::Password { what, address });
+                }
                 None => return Self::checked(what, response),
             }
         }

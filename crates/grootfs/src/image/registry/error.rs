@@ -40,6 +40,14 @@ pub enum Error {
     /// A login that was not taken.
     #[error("unable to retrieve auth token: invalid username/password ({0})")]
     Login(Address),
+    /// A name and a password that the registry itself did not take.
+    #[error("{what}: authentication required ({address} did not take the login)")]
+    Password {
+        /// What was being done.
+        what: String,
+        /// Where.
+        address: Address,
+    },
     /// A token server that does not answer as it should.
     #[error("unable to retrieve auth token: {0}")]
     Token(String),
@@ -139,6 +147,11 @@ impl Error {
             Self::Status { status, address, .. } if *status == StatusCode::UNAUTHORIZED => {
                 Some(Self::no_permission(argument, address))
             }
+            Self::Password { address, .. } => Some(format!(
+                "{argument} does not exist or you do not have permissions to see it. \
+                 (authorization failed: username and password are invalid, {} did not take them)",
+                address.host()
+            )),
             Self::Login(address) => Some(format!(
                 "authorization failed: username and password are invalid ({} did not take them)",
                 address.host()

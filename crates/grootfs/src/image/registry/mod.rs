@@ -205,8 +205,8 @@ impl ImageSource for RegistrySource {
         mirrored.remove(&layer.blob)
     }
 
-    fn streams(&self) -> usize {
-        self.session.pull.concurrency
+    fn streams(&self) -> Option<usize> {
+        Some(self.session.pull.concurrency)
     }
 }
 
