@@ -4,7 +4,7 @@ use super::layer::Filled;
 use super::plan::Planned;
 use super::stream::{Pipe, Stop};
 use super::{Error, Puller};
-use crate::image::Identity;
+use crate::image::{Identity, Layer};
 use crate::store;
 use crate::store::locks::{self, Lock};
 use crate::store::volumes::{self, Metadata};
@@ -64,18 +64,30 @@ impl Puller<'_> {
         pipe: Pipe<'_>,
         stop: &Stop,
     ) -> Result<Unpacked, Error> {
-        let unpacked = match self.try_unpack(planned, pipe) {
-            Err(error) if error.is_wrong_bytes() && self.source.distrust(planned.layer) => {
+        let tried = self.try_unpack(planned, pipe);
+        let (name, filled) = self.elsewhere(planned.layer, tried, || {
+            std::thread::scope(|scope| {
+                let pipe = Pipe::start(scope, self.plumbing(stop), planned.layer);
+                self.try_unpack(planned, pipe)
+            })
+        })?;
+        Ok(Unpacked { claim, name, filled })
+    }
+
+    /// Tries once more after wrong bytes, when the source has a second place to ask.
+    pub(super) fn elsewhere<T>(
+        &self,
+        layer: &Layer,
+        tried: Result<T, Error>,
+        again: impl FnOnce() -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        match tried {
+            Err(error) if error.is_wrong_bytes() && self.source.distrust(layer) => {
                 self.log.error("build-layer.wrong-bytes-trying-elsewhere", &error);
-                std::thread::scope(|scope| {
-                    let pipe = Pipe::start(scope, self.plumbing(stop), planned.layer);
-                    self.try_unpack(planned, pipe)
-                })
+                again()
             }
             other => other,
-        };
-        let (name, filled) = unpacked?;
-        Ok(Unpacked { claim, name, filled })
+        }
     }
 
     fn try_unpack(&self, planned: &Planned<'_>, pipe: Pipe<'_>) -> Result<(String, Filled), Error> {

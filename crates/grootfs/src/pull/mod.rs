@@ -173,10 +173,13 @@ impl Puller<'_> {
             return Ok(size);
         }
         self.log.info("build-layer.checking-other-blob", proof);
-        std::thread::scope(|scope| {
-            let pipe = Pipe::start(scope, self.plumbing(stop), layer);
-            pipe.finish(|input| layer::read_to_end(input)).map_err(|f| layer::failure(layer, f))
-        })?;
+        let check = || {
+            std::thread::scope(|scope| {
+                let pipe = Pipe::start(scope, self.plumbing(stop), layer);
+                pipe.finish(|input| layer::read_to_end(input)).map_err(|f| layer::failure(layer, f))
+            })
+        };
+        self.elsewhere(layer, check(), check)?;
         metadata.blobs.push(proof.clone());
         volumes::write_metadata(&self.store.layout, &planned.chain_id, &metadata)
             .map_err(|source| Error::Volume { blob: layer.blob.clone(), source })?;

@@ -43,6 +43,8 @@ impl Puller<'_> {
     /// Layers ahead are only claimed if nobody else has them. Who waits for a layer holds only
     /// layers above it, so nobody waits in a circle.
     fn build_in_order(&self, missing: &[&Planned<'_>], stop: &Stop) -> Result<(), Error> {
+        let most_ahead =
+            self.source.streams().map_or(AHEAD, |most| AHEAD.min(most.saturating_sub(1)));
         std::thread::scope(|scope| {
             let mut ahead: VecDeque<Option<Started<'_>>> = VecDeque::new();
             for (position, planned) in missing.iter().enumerate() {
@@ -53,7 +55,7 @@ impl Puller<'_> {
                     }),
                 };
                 while let Some(next) = missing.get(position + 1 + ahead.len())
-                    && ahead.len() < AHEAD
+                    && ahead.len() < most_ahead
                 {
                     ahead.push_back(self.start_ahead(scope, next, stop)?);
                 }
@@ -77,7 +79,7 @@ impl Puller<'_> {
     }
 
     /// Layers beside each other. First all that nobody else builds, as many at once as there are
-    /// cores or as the source can keep busy while it waits, the largest first, so that nobody waits
+    /// cores, or as the source says where it is waited for, the largest first, so that nobody waits
     /// for a large one at the end. Then, base first, those that need the layers below, and those that
     /// somebody else was building.
     ///
@@ -126,8 +128,8 @@ impl Puller<'_> {
         waiting: &Mutex<Waiting>,
         stop: &Stop,
     ) -> Result<(), Error> {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let workers = cores.max(self.source.streams());
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let workers = self.source.streams().unwrap_or_else(cores);
         let next = AtomicUsize::new(0);
         let failure = Mutex::new(None);
         let work = || {

@@ -50,7 +50,6 @@ impl Puller<'_> {
     fn learn(&self, layer: &Layer, below: &[String], stop: &Stop) -> Result<(String, u64), Error> {
         let parent = below.last().map(String::as_str);
         let layout = &self.store.layout;
-        let in_volume = |source: store::Error| Error::Volume { blob: layer.blob.clone(), source };
         let key = format!("blob-{}", layer.blob);
         let _lock = locks::acquire_unless(layout, &key, locks::Mode::Exclusive, self.interrupt)
             .map_err(Error::Lock)?
@@ -58,6 +57,18 @@ impl Puller<'_> {
         if let Some(found) = self.known(layer, parent)? {
             return Ok(found);
         }
+        let learn = || self.try_to_learn(layer, below, stop);
+        self.elsewhere(layer, learn(), learn)
+    }
+
+    fn try_to_learn(
+        &self,
+        layer: &Layer,
+        below: &[String],
+        stop: &Stop,
+    ) -> Result<(String, u64), Error> {
+        let parent = below.last().map(String::as_str);
+        let in_volume = |source: store::Error| Error::Volume { blob: layer.blob.clone(), source };
         let hex = layer.digest.as_ref().map_or("layer", Digest::hex);
         let incomplete = volumes::incomplete_name(hex);
         let learned = self
