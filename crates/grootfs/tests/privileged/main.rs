@@ -35,6 +35,7 @@ mod configuration;
 mod delete;
 mod delete_store;
 mod fixture;
+mod hostile;
 mod init_store;
 mod many_layers;
 mod registry;
