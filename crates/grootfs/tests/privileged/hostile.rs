@@ -118,7 +118,7 @@ impl Corpus {
         let found = shape::read(&rootfs);
         let mut wrong = Vec::new();
         let differs = |left: &[String], right: &[String]| -> Vec<String> {
-            left.iter().filter(|line| !right.contains(line)).cloned().take(9).collect()
+            left.iter().filter(|line| !right.contains(line)).take(9).cloned().collect()
         };
         if found != lines {
             let (missing, more) = (differs(lines, &found), differs(&found, lines));

@@ -16,7 +16,7 @@ fn gnu(header: Header, content: &str) -> Vec<u8> {
 fn old_gnu() -> Vec<Case> {
     let sparse = || Header::gnu(b'S', "f");
     let endless = {
-        let pair = "00000000000\000000000000\0".repeat(21) + "\x01\0\0\0\0\0\0\0";
+        let pair = "00000000000\x0000000000000\x00".repeat(21) + "\x01\0\0\0\0\0\0\0";
         let start = Raw::new().header(sparse().extent(0, 0, 0).put(482, [1]).real_size(9));
         (0..50).fold(start, |tar, _| tar.bytes(&pair)).cut()
     };

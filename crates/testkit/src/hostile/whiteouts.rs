@@ -170,7 +170,7 @@ fn orders() -> Vec<Case> {
         case("in what is deleted", wh().whiteout("d/x"), &[]),
         case("in what will be deleted", new().whiteout("d/s/y").whiteout("d/x").whiteout("d"), &[]),
         case("twice", wh().whiteout("d"), &[]),
-        case("opaque, then deleted", new().opaque("d").whiteout("d"), &["d/"]),
+        case("opaque, then deleted", new().opaque("d").whiteout("d"), &[]),
         case("deleted, then opaque", wh().opaque("d"), &["d/"]),
         case(
             "then a link and through it",
