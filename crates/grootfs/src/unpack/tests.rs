@@ -306,6 +306,15 @@ fn what_lies_in_notes_of_aufs_is_left_out() {
     assert_eq!(place.names(), ["a"]);
 }
 
+#[test]
+fn a_directory_that_is_described_again_is_the_layers_own() {
+    let place = Place::new();
+    place.unpack(&[dir("a"), file("a/low", b"l"), dir("b"), dir("b/c")]).unwrap();
+    let opaque = item(b'0', "b/.wh..wh..opq");
+    place.unpack(&[dir("a"), item(b'0', ".wh.a"), dir("b/c"), opaque]).unwrap();
+    assert_eq!(place.names(), ["a", "b", "b/c"]);
+}
+
 /// A layer may ask for the same deletion again and again; that costs nothing after the first time.
 #[test]
 fn deletions_are_done_once() {

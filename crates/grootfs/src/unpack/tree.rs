@@ -12,8 +12,7 @@ use std::rc::Rc;
 
 use groot_sys::resolve;
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, Stat, Uid, XattrFlags, fchmod, fchown, fgetxattr, fsetxattr,
-    fstat, mkdirat, statat,
+    AtFlags, FileType, Gid, Mode, Stat, Uid, fchmod, fchown, fgetxattr, fstat, mkdirat, statat,
 };
 use rustix::io::Errno;
 
@@ -25,6 +24,7 @@ use super::{Error, OnDisk, Target, attributes};
 use crate::idmap::Owner;
 
 mod lower;
+mod overlay;
 
 /// Directories that are kept open: neighbours in an archive are neighbours in the tree.
 const MOST_OPEN: usize = 32;
@@ -245,6 +245,7 @@ impl<'a> Tree<'a> {
         }
         let Some(found) = self.stat(parent, name)? else { return Err(Errno::EXIST) };
         if FileType::from_raw_mode(found.st_mode).is_dir() {
+            self.own.claimed(parent.fd(), name, &found)?;
             return Ok(false);
         }
         self.remove(parent, name)?;
@@ -255,7 +256,7 @@ impl<'a> Tree<'a> {
         if matches!(self.on_disk, OnDisk::Overlay { .. }) {
             let made =
                 resolve::directory_beneath(parent.fd(), name).map_err(|error| error.errno())?;
-            set_opaque(made.as_fd())?;
+            overlay::set_opaque(made.as_fd())?;
         }
         Ok(true)
     }
@@ -269,12 +270,6 @@ impl<'a> Tree<'a> {
         self.open.retain(|open| open.path != *path);
         self.times.described(path, time);
         if self.times.is_full() { self.set_times() } else { Ok(()) }
-    }
-
-    /// Whether a directory is there only because something lies in it. It is asked once: whoever
-    /// asks deletes it, or makes it one that hides those of the layers below.
-    pub fn forget_undescribed(&mut self, path: &EntryPath) -> bool {
-        self.undescribed.remove(path)
     }
 
     /// Directories that no entry describes, parents first. On overlay they stand for those of the
@@ -349,9 +344,4 @@ fn has_default_acl(directory: BorrowedFd<'_>) -> Result<bool, Errno> {
         Err(Errno::NODATA | Errno::NOTSUP) => Ok(false),
         Err(errno) => Err(errno),
     }
-}
-
-/// Lets a directory hide the directories of lower layers at the same path.
-pub fn set_opaque(directory: BorrowedFd<'_>) -> Result<(), Errno> {
-    fsetxattr(directory, c"trusted.overlay.opaque", b"y", XattrFlags::empty())
 }

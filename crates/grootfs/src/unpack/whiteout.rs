@@ -2,14 +2,14 @@
 //! `.wh..wh..opq` for everything in a directory.
 
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{AtFlags, FileType, Mode, Stat, linkat, mknodat};
 use rustix::io::Errno;
 
 use super::path::EntryPath;
-use super::tree::{self, Directory, Tree};
+use super::tree::{Directory, Tree};
 use super::{Error, OnDisk};
 
 /// What a base name of this kind asks for.
@@ -57,24 +57,22 @@ pub fn apply(tree: &mut Tree<'_>, directory: &EntryPath, whiteout: &Whiteout) ->
             Err(_) => tree.open_or_make(directory).map(drop),
         },
         (Whiteout::Opaque, OnDisk::Overlay { .. }) => {
-            let opened = tree.open_or_make(directory)?;
-            tree::set_opaque(opened.fd()).map_err(failed)
+            tree.open_or_make(directory)?;
+            tree.hide_lower(directory).map_err(failed)
         }
         (Whiteout::Of(victim), OnDisk::Overlay { whiteout_device }) => {
             // What this layer wrote in its way hides the lower file anyway.
             let Some(parent) = tree.open_or_make_around(directory)? else { return Ok(()) };
             let name = OsStr::from_bytes(victim);
             if let Some(found) = tree.stat(&parent, name).map_err(failed)? {
-                // A directory only does when it is opaque.
-                if !FileType::from_raw_mode(found.st_mode).is_dir() {
+                // A directory does so only when it is opaque; one that only held deletions goes.
+                let is_directory = FileType::from_raw_mode(found.st_mode).is_dir();
+                if !is_directory || !tree.hide_or_remove(&path).map_err(failed)? {
                     return Ok(());
                 }
-                if !only_deletes(tree, &path).map_err(failed)? {
-                    let fd = groot_sys::resolve::directory_beneath(parent.fd(), name)
-                        .map_err(|error| failed(error.errno()))?;
-                    return tree::set_opaque(fd.as_fd()).map_err(failed);
-                }
-                tree.remove(&parent, name).map_err(failed)?;
+            }
+            if tree.is_hidden(directory).map_err(failed)? {
+                return Ok(());
             }
             make(&parent, name, whiteout_device)
                 .map_err(|errno| Error::entry("failed to create whiteout node", &path, errno))
@@ -91,28 +89,6 @@ fn make(parent: &Directory, name: &OsStr, device: BorrowedFd<'_>) -> Result<(), 
         }
         other => other,
     }
-}
-
-/// Whether this layer has a directory only because it deletes files in it.
-fn only_deletes(tree: &mut Tree<'_>, path: &EntryPath) -> Result<bool, Errno> {
-    let mut directories = vec![path.clone()];
-    while let Some(path) = directories.pop() {
-        if !tree.forget_undescribed(&path) {
-            return Ok(false);
-        }
-        let directory = tree.open(&path)?;
-        for name in groot_sys::fs::names(directory.fd()).map_err(|error| error.errno())? {
-            let os = OsStr::from_bytes(name.to_bytes());
-            match tree.stat(&directory, os)? {
-                Some(found) if is_mark(&found) => {}
-                Some(found) if FileType::from_raw_mode(found.st_mode).is_dir() => {
-                    directories.push(path.join(name.to_bytes()));
-                }
-                _ => return Ok(false),
-            }
-        }
-    }
-    Ok(true)
 }
 
 /// Whether this is what overlay takes for a deletion.

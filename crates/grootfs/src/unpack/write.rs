@@ -313,7 +313,7 @@ impl<'a> Writer<'a> {
             .replace(parent, name, || {
                 linkat(from.fd(), target_name, parent.fd(), name, AtFlags::empty())
             })
-            .and_then(|()| self.tree.own.linked(parent.fd(), name, &found))
+            .and_then(|()| self.tree.own.claimed(parent.fd(), name, &found))
             .map_err(failed)
     }
 }

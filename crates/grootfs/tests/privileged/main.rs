@@ -24,6 +24,7 @@ macro_rules! on_both_drivers {
     )+};
 }
 
+mod against_the_model;
 mod at_once;
 mod backing_file;
 mod bad_images;

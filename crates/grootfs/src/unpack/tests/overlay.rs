@@ -88,7 +88,8 @@ fn privileged_a_directory_of_deletions_can_be_deleted() {
         ])
         .unwrap();
     let texts = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-    assert_eq!(found, [texts(&["d", "described/x", "e/x"]), texts(&["described", "e"])]);
+    assert_eq!(found, [texts(&["d"]), texts(&["described", "e"])]);
+    assert_eq!(place.names(), ["d", "described", "e", "e/s", "e/s/own"]);
 }
 
 #[test]
@@ -96,4 +97,24 @@ fn privileged_what_is_deleted_cannot_be_linked() {
     let place = Place::new();
     let error = place.unpack_for_overlay(&[whiteout(".wh.a"), link(b'1', "b", "a")]).unwrap_err();
     assert!(matches!(error, Error::Entry { errno: Errno::NOENT, .. }), "{error}");
+}
+
+/// Overlay would list a mark there as a name that cannot be opened.
+#[test]
+fn privileged_no_marks_below_what_hides_everything() {
+    let place = Place::new();
+    let found = place
+        .unpack_for_overlay(&[
+            whiteout("d/.wh.x"),
+            whiteout("d/s/.wh.y"),
+            dir("d/t"),
+            whiteout("d/t/.wh.z"),
+            file("d/own", b"x"),
+            whiteout("d/.wh..wh..opq"),
+            whiteout("d/.wh.later"),
+            whiteout("d/t/.wh.later"),
+        ])
+        .unwrap();
+    assert_eq!(found, [vec![], vec!["d".to_owned()]]);
+    assert_eq!(place.names(), ["d", "d/own", "d/t"]);
 }
