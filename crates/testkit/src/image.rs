@@ -115,6 +115,8 @@ pub enum Fault {
 #[derive(Debug, Clone)]
 struct StoredLayer {
     tar: Vec<u8>,
+    /// Whether the bytes are those of the blob, and not of its tar.
+    is_blob: bool,
     compression: Compression,
     media_type: String,
     annotations: BTreeMap<String, String>,
@@ -162,10 +164,22 @@ impl Image {
 
     /// Adds any bytes as a layer's tar.
     #[must_use]
-    pub fn raw_layer(mut self, tar: Vec<u8>, compression: Compression) -> Self {
+    pub fn raw_layer(self, tar: Vec<u8>, compression: Compression) -> Self {
+        self.bytes(tar, compression, false)
+    }
+
+    /// Adds bytes that are compressed already. The diff id is that of the compressed bytes: for
+    /// layers that must fail before somebody looks at it.
+    #[must_use]
+    pub fn stored_layer(self, blob: Vec<u8>, compression: Compression) -> Self {
+        self.bytes(blob, compression, true)
+    }
+
+    fn bytes(mut self, tar: Vec<u8>, compression: Compression, is_blob: bool) -> Self {
         let media_type = compression.media_type();
         self.layers.push(StoredLayer {
             tar,
+            is_blob,
             compression,
             media_type,
             annotations: BTreeMap::new(),

@@ -111,7 +111,8 @@ pub fn apply(
         };
         match fsetxattr(fd, name.as_slice(), &value, XattrFlags::empty()) {
             Ok(()) => {}
-            Err(Errno::NOTSUP | Errno::PERM | Errno::INVAL) => {
+            // ACCESS: a default ACL of something that is no directory.
+            Err(Errno::NOTSUP | Errno::PERM | Errno::INVAL | Errno::ACCESS) => {
                 warn(format!(
                     "extended attribute `{}` cannot be set here",
                     super::path::show(name)

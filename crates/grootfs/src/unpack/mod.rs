@@ -155,7 +155,7 @@ impl Error {
 ///
 /// On an error the tree is incomplete and must be thrown away.
 pub fn unpack(input: &mut dyn BufRead, target: &Target<'_>) -> Result<Unpacked, Error> {
-    write::Writer::new(target).write_all(&mut tar::Archive::new(input))
+    write::Writer::new(target)?.write_all(&mut tar::Archive::new(input))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! A deletion concerns the layers below only, wherever it stands among the entries. On btrfs the
 //! number of an inode tells: they only grow, so everything above the number that was next when the
 //! layer began is the layer's own, however many files it has. Hard links to older files, which no
-//! builder makes, are remembered by name; so is everything on other file systems.
+//! builder makes, and older directories that it describes are remembered by name; so is everything on other file systems.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -46,8 +46,8 @@ impl Own {
         if self.alone || self.above.is_some() { Ok(()) } else { self.remember(parent, name) }
     }
 
-    /// Remembers that the layer gave a file one more name.
-    pub fn linked(
+    /// Remembers that the layer gave a file one more name, or describes a directory that was there.
+    pub fn claimed(
         &mut self,
         parent: BorrowedFd<'_>,
         name: &OsStr,

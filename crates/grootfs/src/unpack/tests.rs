@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use super::*;
 use crate::idmap::IdMappings;
 
+mod overlay;
+
 /// One entry of a hand-made archive.
 struct Item<'a> {
     flag: u8,
@@ -251,6 +253,12 @@ fn base_directories_hold_hard_links_too() {
     place.base = Some("/home/app".into());
     place.unpack(&[file("a", b"x"), link(b'1', "../b", "/a")]).unwrap();
     assert_eq!(place.names(), ["home", "home/app", "home/app/a", "home/app/b"]);
+    // It stays a directory, as the root does.
+    for entry in [link(b'2', ".", "/etc"), file("a/..", b"x"), link(b'1', "./", "/a")] {
+        assert!(matches!(place.unpack(&[entry]), Err(Error::Refused { .. })));
+    }
+    place.unpack(&[Item { mode: 0o700, ..dir("./") }]).unwrap();
+    assert_eq!(fs::metadata(place.path("home/app")).unwrap().permissions().mode() & 0o777, 0o700);
 }
 
 #[test]
@@ -289,4 +297,34 @@ fn unmapped_owners_are_named() {
     place.mappings.uids = vec!["70000:0:1".parse().unwrap()];
     let error = place.unpack(&[file("etc/x", b"")]).unwrap_err().to_string();
     assert!(error.contains("`etc/x`") && error.contains("user id 0"), "{error}");
+}
+
+#[test]
+fn what_lies_in_notes_of_aufs_is_left_out() {
+    let place = Place::new();
+    place.unpack(&[dir(".wh..wh.plnk"), file(".wh..wh.plnk/1.2", b"x"), file("a", b"x")]).unwrap();
+    assert_eq!(place.names(), ["a"]);
+}
+
+#[test]
+fn a_directory_that_is_described_again_is_the_layers_own() {
+    let place = Place::new();
+    place.unpack(&[dir("a"), file("a/low", b"l"), dir("b"), dir("b/c")]).unwrap();
+    let opaque = item(b'0', "b/.wh..wh..opq");
+    place.unpack(&[dir("a"), item(b'0', ".wh.a"), dir("b/c"), opaque]).unwrap();
+    assert_eq!(place.names(), ["a", "b", "b/c"]);
+}
+
+/// A layer may ask for the same deletion again and again; that costs nothing after the first time.
+#[test]
+fn deletions_are_done_once() {
+    let place = Place::new();
+    place.unpack(&[file("d/low", b"l"), file("d/s/low", b"l")]).unwrap();
+    let names: Vec<String> = (0..2000).map(|number| format!("d/own-{number}")).collect();
+    let mut items: Vec<Item<'_>> = names.iter().map(|name| file(name, b"")).collect();
+    items.extend((0..2000).map(|_| item(b'0', "d/.wh..wh..opq")));
+    let begun = std::time::Instant::now();
+    place.unpack(&items).unwrap();
+    assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert_eq!(place.names().len(), 2001);
 }

@@ -12,8 +12,7 @@ use std::rc::Rc;
 
 use groot_sys::resolve;
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, Stat, Uid, XattrFlags, fchmod, fchown, fgetxattr, fsetxattr,
-    fstat, mkdirat, statat, unlinkat,
+    AtFlags, FileType, Gid, Mode, Stat, Uid, fchmod, fchown, fgetxattr, fstat, mkdirat, statat,
 };
 use rustix::io::Errno;
 
@@ -23,6 +22,9 @@ use super::tar::Time;
 use super::times::Times;
 use super::{Error, OnDisk, Target, attributes};
 use crate::idmap::Owner;
+
+mod lower;
+mod overlay;
 
 /// Directories that are kept open: neighbours in an archive are neighbours in the tree.
 const MOST_OPEN: usize = 32;
@@ -73,6 +75,9 @@ pub struct Tree<'a> {
     times: Times,
     /// Directories that were made because something lies in them.
     undescribed: HashSet<EntryPath>,
+    /// Inodes of directories in which nothing of the layers below is left: a layer may ask for
+    /// that as often as it likes, and have as many files of its own there.
+    cleared: HashSet<u64>,
 }
 
 impl<'a> Tree<'a> {
@@ -90,6 +95,7 @@ impl<'a> Tree<'a> {
             own: Own::new(target.root, target.on_disk),
             times: Times::default(),
             undescribed: HashSet::new(),
+            cleared: HashSet::new(),
         }
     }
 
@@ -148,15 +154,35 @@ impl<'a> Tree<'a> {
 
     /// The same; makes the directory and its parents where they are missing.
     pub fn open_or_make(&mut self, path: &EntryPath) -> Result<Directory, Error> {
+        let made = self.open_or_make_unless(path, false)?;
+        made.ok_or_else(|| Error::entry("creating directory", path, Errno::NOTDIR))
+    }
+
+    /// The same, but where something else stands in the way that this layer wrote, that stays:
+    /// below it nothing of the layers below can be seen, and there is nothing to delete.
+    pub fn open_or_make_around(&mut self, path: &EntryPath) -> Result<Option<Directory>, Error> {
+        self.open_or_make_unless(path, true)
+    }
+
+    fn open_or_make_unless(
+        &mut self,
+        path: &EntryPath,
+        taken: bool,
+    ) -> Result<Option<Directory>, Error> {
         match self.open_to_change(path) {
-            Ok(directory) => Ok(directory),
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => self.make_parents(path),
+            Ok(directory) => Ok(Some(directory)),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => self.make_parents(path, taken),
             Err(errno) => Err(Error::entry("creating directory", path, errno)),
         }
     }
 
-    /// Walks down and makes what is missing (contract D2.22): 0755, owned by the mapped root.
-    fn make_parents(&mut self, path: &EntryPath) -> Result<Directory, Error> {
+    /// Walks down and makes what is missing (contract D2.22): 0755, owned by the mapped root. With
+    /// `unless_taken`, stops in front of what is there and no directory.
+    fn make_parents(
+        &mut self,
+        path: &EntryPath,
+        unless_taken: bool,
+    ) -> Result<Option<Directory>, Error> {
         let mut at = EntryPath::default();
         let failed = |at: &EntryPath, errno| Error::entry("creating directory", at, errno);
         let mut directory = self.open_to_change(&at).map_err(|errno| failed(&at, errno))?;
@@ -165,6 +191,12 @@ impl<'a> Tree<'a> {
             let name = OsStr::from_bytes(name);
             directory = match self.open_to_change(&next) {
                 Ok(directory) => directory,
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP)
+                    if unless_taken
+                        && self.stat(&directory, name).map_err(|e| failed(&next, e))?.is_some() =>
+                {
+                    return Ok(None);
+                }
                 Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => self
                     .make_parent(&directory, &next, name)
                     .and_then(|()| self.open_to_change(&next))
@@ -173,7 +205,7 @@ impl<'a> Tree<'a> {
             };
             at = next;
         }
-        Ok(directory)
+        Ok(Some(directory))
     }
 
     fn make_parent(
@@ -213,17 +245,18 @@ impl<'a> Tree<'a> {
         }
         let Some(found) = self.stat(parent, name)? else { return Err(Errno::EXIST) };
         if FileType::from_raw_mode(found.st_mode).is_dir() {
+            self.own.claimed(parent.fd(), name, &found)?;
             return Ok(false);
         }
         self.remove(parent, name)?;
         mkdirat(parent.fd(), name, mode)?;
         self.own.made(parent.fd(), name)?;
-        // In place of a whiteout: the files of lower layers stay visible through a new directory
-        // unless that is opaque.
-        if is_whiteout(&found) && matches!(self.on_disk, OnDisk::Overlay { .. }) {
+        // What was there, a whiteout or a file, hid the files of lower layers; they would be seen
+        // again through a new directory unless that is opaque.
+        if matches!(self.on_disk, OnDisk::Overlay { .. }) {
             let made =
                 resolve::directory_beneath(parent.fd(), name).map_err(|error| error.errno())?;
-            set_opaque(made.as_fd())?;
+            overlay::set_opaque(made.as_fd())?;
         }
         Ok(true)
     }
@@ -277,8 +310,12 @@ impl<'a> Tree<'a> {
 
     /// Removes what is at a name, with everything below it.
     pub fn remove(&mut self, parent: &Directory, name: &OsStr) -> Result<(), Errno> {
-        // Paths may lead somewhere else now.
-        self.open.clear();
+        let found = self.stat(parent, name)?;
+        let is_file = |found: Stat| FileType::from_raw_mode(found.st_mode).is_file();
+        if !found.is_some_and(is_file) {
+            // Paths may lead somewhere else now.
+            self.open.clear();
+        }
         groot_sys::fs::remove_tree(parent.fd(), name).map_err(|error| error.errno())
     }
 
@@ -299,72 +336,6 @@ impl<'a> Tree<'a> {
         self.own.made(parent.fd(), name)?;
         Ok(made)
     }
-
-    /// Removes what lower layers have at a name, and keeps what this layer wrote there.
-    pub fn remove_lower(&mut self, directory: &EntryPath, name: &OsStr) -> Result<(), Errno> {
-        let parent = match self.open_to_change(directory) {
-            // A directory that no lower layer has: nothing to delete.
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(()),
-            other => other?,
-        };
-        let Some(found) = self.stat(&parent, name)? else { return Ok(()) };
-        let inode = fstat(parent.fd())?.st_ino;
-        let is_directory = FileType::from_raw_mode(found.st_mode).is_dir();
-        if is_directory {
-            self.clear_lower(&directory.join(name.as_bytes()))?;
-        }
-        if self.own.has(inode, name.as_bytes(), &found) {
-            return Ok(());
-        }
-        self.open.clear();
-        let flags = if is_directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
-        match unlinkat(parent.fd(), name, flags) {
-            // This layer wrote something into it.
-            Err(Errno::NOTEMPTY) => Ok(()),
-            other => other,
-        }
-    }
-
-    /// Removes what lower layers have in a directory, and keeps what this layer wrote.
-    pub fn clear_lower(&mut self, path: &EntryPath) -> Result<(), Errno> {
-        let mut directories: Vec<EntryPath> = vec![path.clone()];
-        // Those that the layers below have: removed at the end, if nothing is left in them.
-        let mut lower: Vec<EntryPath> = Vec::new();
-        // By paths and not by open directories, so that no depth uses up our descriptors.
-        while let Some(path) = directories.pop() {
-            let directory = match self.open_to_change(&path) {
-                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
-                other => other?,
-            };
-            let inode = fstat(directory.fd())?.st_ino;
-            let names = groot_sys::fs::names(directory.fd()).map_err(|error| error.errno())?;
-            for name in names {
-                let name = name.to_bytes();
-                let os = OsStr::from_bytes(name);
-                let Some(found) = self.stat(&directory, os)? else { continue };
-                let own = self.own.has(inode, name, &found);
-                if FileType::from_raw_mode(found.st_mode).is_dir() {
-                    directories.push(path.join(name));
-                    if !own {
-                        lower.push(path.join(name));
-                    }
-                } else if !own {
-                    unlinkat(directory.fd(), os, AtFlags::empty())?;
-                }
-            }
-        }
-        self.open.clear();
-        // Parents were found before their children.
-        for path in lower.into_iter().rev() {
-            let (parent, name) = path.split();
-            match unlinkat(self.open_to_change(&parent)?.fd(), name, AtFlags::REMOVEDIR) {
-                Ok(()) => self.open.retain(|open| open.path != path),
-                Err(Errno::NOTEMPTY) => {}
-                Err(errno) => return Err(errno),
-            }
-        }
-        Ok(())
-    }
 }
 
 fn has_default_acl(directory: BorrowedFd<'_>) -> Result<bool, Errno> {
@@ -373,14 +344,4 @@ fn has_default_acl(directory: BorrowedFd<'_>) -> Result<bool, Errno> {
         Err(Errno::NODATA | Errno::NOTSUP) => Ok(false),
         Err(errno) => Err(errno),
     }
-}
-
-/// Whether this is what overlay takes for a deletion.
-pub fn is_whiteout(found: &Stat) -> bool {
-    FileType::from_raw_mode(found.st_mode).is_char_device() && found.st_rdev == 0
-}
-
-/// Lets a directory hide the directories of lower layers at the same path.
-pub fn set_opaque(directory: BorrowedFd<'_>) -> Result<(), Errno> {
-    fsetxattr(directory, c"trusted.overlay.opaque", b"y", XattrFlags::empty())
 }

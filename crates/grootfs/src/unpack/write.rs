@@ -25,6 +25,8 @@ const MOST_WARNINGS: usize = 20;
 /// Writes the entries of one layer.
 pub struct Writer<'a> {
     target: &'a Target<'a>,
+    /// The root of the layer: of the tree, or the base directory.
+    top: EntryPath,
     tree: Tree<'a>,
     bytes: u64,
     entries: u64,
@@ -35,15 +37,16 @@ pub struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     /// Begins a layer.
-    pub fn new(target: &'a Target<'a>) -> Self {
-        Self {
+    pub fn new(target: &'a Target<'a>) -> Result<Self, Error> {
+        Ok(Self {
             target,
+            top: EntryPath::clean(target.base_directory, b"")?,
             tree: Tree::new(target),
             bytes: 0,
             entries: 0,
             warnings: BTreeMap::new(),
             made: Made::by_us(),
-        }
+        })
     }
 
     /// Writes all entries.
@@ -82,12 +85,15 @@ impl<'a> Writer<'a> {
 
     fn write(&mut self, entry: &Entry, archive: &mut Archive<'_>) -> Result<(), Error> {
         let path = EntryPath::clean(self.target.base_directory, &entry.path)?;
+        if path.is_in_note() {
+            return Ok(());
+        }
+        if path == self.top {
+            return self.root(entry, &path);
+        }
         let (directory, name) = path.split();
         if let Some(whiteout) = whiteout::parse(name) {
             return whiteout::apply(&mut self.tree, &directory, &whiteout);
-        }
-        if path.is_root() {
-            return self.root(entry, &path);
         }
         match entry.kind {
             Kind::Device => self.warn("devices are left out".to_owned()),
@@ -288,6 +294,8 @@ impl<'a> Writer<'a> {
         let (directory, target_name) = target.split();
         let from = self.tree.open(&directory).map_err(failed)?;
         let found = self.tree.stat(&from, target_name).map_err(failed)?;
+        // What this layer deletes is not there.
+        let found = found.filter(|found| !whiteout::is_mark(found));
         let found = found.ok_or(Errno::NOENT).map_err(failed)?;
         if FileType::from_raw_mode(found.st_mode).is_dir() {
             return Err(failed(Errno::ISDIR));
@@ -305,7 +313,7 @@ impl<'a> Writer<'a> {
             .replace(parent, name, || {
                 linkat(from.fd(), target_name, parent.fd(), name, AtFlags::empty())
             })
-            .and_then(|()| self.tree.own.linked(parent.fd(), name, &found))
+            .and_then(|()| self.tree.own.claimed(parent.fd(), name, &found))
             .map_err(failed)
     }
 }

@@ -24,6 +24,7 @@ macro_rules! on_both_drivers {
     )+};
 }
 
+mod against_the_model;
 mod at_once;
 mod backing_file;
 mod bad_images;
@@ -35,6 +36,7 @@ mod configuration;
 mod delete;
 mod delete_store;
 mod fixture;
+mod hostile;
 mod init_store;
 mod many_layers;
 mod registry;
