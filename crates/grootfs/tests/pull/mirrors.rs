@@ -61,7 +61,10 @@ fn privileged_in_order_and_then_the_origin() {
     let one = rig(&fixture, "first", &origin, &[&url(&first), &url(&second)]);
     one.pulls(&[&origin.argument()]);
     one.assert_holds(&image);
-    assert_eq!((first.log().len(), second.front.connections(), origin.front.connections()), (4, 0, 0));
+    assert_eq!(
+        (first.log().len(), second.front.connections(), origin.front.connections()),
+        (4, 0, 0)
+    );
     let ns = format!("?ns={}", origin.front.host());
     assert!(first.log().iter().all(|one| one.target.ends_with(&ns)), "{:#?}", first.log());
     first.front.clear_log();
@@ -127,10 +130,9 @@ fn privileged_mirrors_that_break_off() {
     let (origin, written) = Server::with(&fixture, &image);
     let (mirror, _) = Server::with(&fixture, &image);
     let layer = written.layers[0].as_str();
-    for (name, config, expected) in [
-        ("three", "", &["bytes=2000-"]),
-        ("one", "pull: {attempts: 1}\n", &["bytes=1000-"]),
-    ] {
+    for (name, config, expected) in
+        [("three", "", &["bytes=2000-"]), ("one", "pull: {attempts: 1}\n", &["bytes=1000-"])]
+    {
         mirror.front.clear_rules();
         mirror.front.rule(Rule::on(layer).fault(Fault::CutAt(1000)));
         origin.front.clear_log();
