@@ -1,7 +1,6 @@
 //! Every kind of manifest, digest, compression and archive, and those that are not what they say.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -9,22 +8,17 @@ use testkit::bare_registry::BareRegistry;
 use testkit::command::run;
 use testkit::daemon::require_program;
 use testkit::fault_proxy::FaultProxy;
-use testkit::http::message::Headers;
-use testkit::http::upstream::exchange;
 use testkit::image::{Compression, Hash, Image, OciLayout};
 use testkit::layer::Layer;
 use testkit::push::Format;
 use testkit::registry::Registry;
-use testkit::tree::Tree;
 
-use crate::fixture::{Driver, Fixture, Spec, assert_contains};
+use crate::fixture::{Driver, Fixture, assert_contains};
 use crate::rig::{Rig, noise, small};
 
 const OCI: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
-const UNSIGNED: &str = "application/vnd.docker.distribution.manifest.v1+json";
-const SCHEMA1: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
 /// Puts an image into a registry that does not look: layers as media type, blob, plain tar.
@@ -109,6 +103,11 @@ fn privileged_manifests_by_tag_and_digest() {
     let rig = Rig::new(&fixture, "digest").insecure(&host);
     rig.pulls(&[&format!("docker://{host}/app@{}", written.digest)]);
     rig.assert_holds(&image);
+    let ipv6 = FaultProxy::setup().ipv6().start(&host);
+    assert!(ipv6.host().starts_with("[::1]:"));
+    let rig = Rig::new(&fixture, "ipv6").insecure(&ipv6.host());
+    rig.pulls(&[&format!("docker://{}/app:oci", ipv6.host())]);
+    rig.assert_holds(&image);
     // A server that gives something else for a digest.
     let bare = BareRegistry::start();
     serve(&bare, "latest", &[(LAYER, &tar("x"), &tar("x"))]);
@@ -159,103 +158,6 @@ fn privileged_indexes_by_platform() {
     assert_contains(&fails("wrong-size"), "size mismatch");
     assert_contains(&fails("deep"), "indexes lie in each other");
     assert_contains(&rig.fails(&["--platform", "linux", &argument("list")]), "invalid platform");
-}
-
-/// An image with a history, which schema 1 needs, made by umoci.
-fn layout_with_history(directory: &Path) -> PathBuf {
-    require_program("umoci", "umoci");
-    let layout = directory.join("history");
-    let image = format!("{}:app", layout.display());
-    let text = layout.to_str().unwrap();
-    run(Command::new("umoci").args(["init", "--layout", text])).success();
-    run(Command::new("umoci").args(["new", "--image", &image])).success();
-    for number in 0..3 {
-        let file = directory.join(format!("file-{number}"));
-        fs::write(&file, noise(3000, number)).unwrap();
-        let target = format!("/file-{number}");
-        let insert = ["insert", "--rootless", "--image", &image, file.to_str().unwrap(), &target];
-        run(Command::new("umoci").args(insert)).success();
-    }
-    layout
-}
-
-fn schema1(driver: Driver) {
-    let fixture = Fixture::without_store(driver);
-    fs::create_dir_all(fixture.scratch("made")).unwrap();
-    let layout = layout_with_history(&fixture.scratch("made"));
-    let registry = Registry::plain();
-    for (tag, format) in [("old", Format::DockerSchema1), ("new", Format::Kept)] {
-        registry.push_layout(&layout, "app", "app", tag, format);
-    }
-    let accept = Headers::from([("Accept", SCHEMA1)]);
-    let ask = |tag: &str| {
-        let target = format!("/v2/app/manifests/{tag}");
-        exchange(&registry.host(), "GET", &target, &accept, b"").unwrap()
-    };
-    let (_, headers, signed) = ask("old");
-    assert_eq!(headers.get("content-type"), Some(SCHEMA1));
-    let digest = headers.get("docker-content-digest").unwrap().to_owned();
-    let create = |rig: &Rig, argument: &str, id: &str| {
-        let line = run(&mut rig.command("create", &[argument, id])).success();
-        Tree::read(&Spec::new(line).rootfs()).map(|path, entry| {
-            if path.as_os_str() == "." {
-                entry.mtime = 0;
-            }
-        })
-    };
-    let proxy = FaultProxy::start(&registry.host());
-    let host = proxy.host();
-    let new = create(
-        &Rig::new(&fixture, "new").insecure(&host),
-        &format!("docker://{host}/app:new"),
-        "x",
-    );
-    proxy.clear_log();
-
-    let rig = Rig::new(&fixture, "signed").insecure(&host);
-    new.assert_same(&create(&rig, &format!("docker://{host}/app:old"), "tag"));
-    let bodies = || proxy.log().iter().filter(|one| one.target.contains("/blobs/")).count();
-    assert_eq!(bodies(), 3, "each layer once: {:#?}", proxy.log());
-    assert_eq!(rig.names("volumes").len(), 3);
-    new.assert_same(&create(&rig, &format!("docker://{host}/app:old"), "again"));
-    new.assert_same(&create(&rig, &format!("docker://{host}/app@{digest}"), "digest"));
-    // The same image in the words of today has the same layers.
-    new.assert_same(&create(&rig, &format!("docker://{host}/app:new"), "new"));
-    assert_eq!(rig.names("volumes").len(), 3);
-    let layers = proxy.log();
-    let config = layers.iter().filter(|one| one.target.contains("/blobs/")).count();
-    assert_eq!(config, 4, "and the configuration: {layers:#?}");
-
-    // Without its signature, from a server that does not mind.
-    let mut manifest: Value = serde_json::from_slice(&signed).unwrap();
-    manifest.as_object_mut().unwrap().remove("signatures").unwrap();
-    let bare = BareRegistry::start();
-    let text = manifest.to_string();
-    bare.add_manifest("unsigned", UNSIGNED, None, text.as_bytes());
-    // A signature that is about something else than what stands there.
-    let signed = String::from_utf8(signed).unwrap();
-    let changed = signed.replacen("old", "bad", 1);
-    assert_ne!(changed, signed);
-    bare.add_manifest("changed", SCHEMA1, Some(&digest), changed.as_bytes());
-    for layer in manifest["fsLayers"].as_array().unwrap() {
-        let digest = layer["blobSum"].as_str().unwrap();
-        bare.add_blob(digest, &fs::read(registry.blob_file(digest)).unwrap());
-    }
-    let rig = Rig::new(&fixture, "unsigned").insecure(&bare.host());
-    let argument = format!("docker://{}/app:unsigned", bare.host());
-    new.assert_same(&create(&rig, &argument, "x"));
-    let text = rig.pull(&[&format!("docker://{}/app:changed", bare.host())]).failure();
-    assert_contains(&text, "digest mismatch");
-}
-
-#[test]
-fn privileged_schema1_btrfs() {
-    schema1(Driver::Btrfs);
-}
-
-#[test]
-fn privileged_schema1_overlay_xfs() {
-    schema1(Driver::OverlayXfs);
 }
 
 #[test]
