@@ -328,3 +328,19 @@ fn deletions_are_done_once() {
     assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{:?}", begun.elapsed());
     assert_eq!(place.names().len(), 2001);
 }
+
+/// All tests of this room again, in a process for which `openat2` is missing.
+#[test]
+fn privileged_without_openat2() {
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let mut command = std::process::Command::new("strace");
+    command.args(["-f", "--seccomp-bpf", "-A", "-e", "trace=openat2"]);
+    command.args(["-e", "inject=openat2:error=ENOSYS", "-o"]).arg(log.path());
+    command.arg(std::env::current_exe().unwrap());
+    command.args(["unpack::", "--skip", "without_openat2"]);
+    let output = testkit::command::run(&mut command).success();
+    assert!(output.contains("test result: ok. 3"), "{output}");
+    let log = fs::read_to_string(log.path()).unwrap();
+    assert!(log.contains("(INJECTED)"), "nothing was injected");
+    assert!(!log.lines().any(|line| line.contains("openat2") && !line.contains("ENOSYS")));
+}
