@@ -315,6 +315,21 @@ fn a_directory_that_is_described_again_is_the_layers_own() {
     assert_eq!(place.names(), ["a", "b", "b/c"]);
 }
 
+/// A path may lead to another directory at the end than where its time was read.
+#[test]
+fn times_stay_with_their_directories() {
+    let time = |place: &Place, path: &str| fs::metadata(place.path(path)).unwrap().mtime();
+    let place = Place::new();
+    // Replaced in one layer.
+    place.unpack(&[dir("x/e"), dir("d/e"), file("d/e/f", b""), link(b'2', "d", "x")]).unwrap();
+    assert_eq!(time(&place, "x/e"), 1_500_000_000);
+    // Deleted in a second one, which makes a link of its own there.
+    let place = Place::new();
+    place.unpack(&[dir("x/e"), file("d/e/f", b"")]).unwrap();
+    place.unpack(&[item(b'0', ".wh.d"), link(b'2', "d", "x")]).unwrap();
+    assert_eq!(time(&place, "x/e"), 1_500_000_000);
+}
+
 /// A layer may ask for the same deletion again and again; that costs nothing after the first time.
 #[test]
 fn deletions_are_done_once() {
