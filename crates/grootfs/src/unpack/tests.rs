@@ -315,6 +315,21 @@ fn a_directory_that_is_described_again_is_the_layers_own() {
     assert_eq!(place.names(), ["a", "b", "b/c"]);
 }
 
+/// A path may lead to another directory at the end than where its time was read.
+#[test]
+fn times_stay_with_their_directories() {
+    let time = |place: &Place, path: &str| fs::metadata(place.path(path)).unwrap().mtime();
+    let place = Place::new();
+    // Replaced in one layer.
+    place.unpack(&[dir("x/e"), dir("d/e"), file("d/e/f", b""), link(b'2', "d", "x")]).unwrap();
+    assert_eq!(time(&place, "x/e"), 1_500_000_000);
+    // Deleted in a second one, which makes a link of its own there.
+    let place = Place::new();
+    place.unpack(&[dir("x/e"), file("d/e/f", b"")]).unwrap();
+    place.unpack(&[item(b'0', ".wh.d"), link(b'2', "d", "x")]).unwrap();
+    assert_eq!(time(&place, "x/e"), 1_500_000_000);
+}
+
 /// A layer may ask for the same deletion again and again; that costs nothing after the first time.
 #[test]
 fn deletions_are_done_once() {
@@ -327,4 +342,20 @@ fn deletions_are_done_once() {
     place.unpack(&items).unwrap();
     assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{:?}", begun.elapsed());
     assert_eq!(place.names().len(), 2001);
+}
+
+/// All tests of this room again, in a process for which `openat2` is missing.
+#[test]
+fn privileged_without_openat2() {
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let mut command = std::process::Command::new("strace");
+    command.args(["-f", "--seccomp-bpf", "-A", "-e", "trace=openat2"]);
+    command.args(["-e", "inject=openat2:error=ENOSYS", "-o"]).arg(log.path());
+    command.arg(std::env::current_exe().unwrap());
+    command.args(["unpack::", "--skip", "without_openat2"]);
+    let output = testkit::command::run(&mut command).success();
+    assert!(output.contains("test result: ok. 3"), "{output}");
+    let log = fs::read_to_string(log.path()).unwrap();
+    assert!(log.contains("(INJECTED)"), "nothing was injected");
+    assert!(!log.lines().any(|line| line.contains("openat2") && !line.contains("ENOSYS")));
 }

@@ -19,7 +19,7 @@ use crate::fixture::{Driver, PROGRAM};
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Lets `openat2` fail as on kernels before 5.6, for a program and all that it starts.
-fn without_openat2(log: &Path) -> Vec<&str> {
+pub fn without_openat2(log: &Path) -> Vec<&str> {
     let inject = ["-e", "trace=openat2", "-e", "inject=openat2:error=ENOSYS"];
     let mut wrapper = vec!["strace", "-f", "--seccomp-bpf", "-A", "-o", log.to_str().unwrap()];
     wrapper.extend(inject);

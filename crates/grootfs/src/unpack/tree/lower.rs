@@ -30,6 +30,7 @@ impl Tree<'_> {
             return Ok(());
         }
         self.open.clear();
+        self.times.forget(&directory.join(name.as_bytes()));
         let flags = if is_directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
         match unlinkat(parent.fd(), name, flags) {
             // This layer wrote something into it.
@@ -77,7 +78,10 @@ impl Tree<'_> {
         for path in lower.into_iter().rev() {
             let (parent, name) = path.split();
             match unlinkat(self.open_to_change(&parent)?.fd(), name, AtFlags::REMOVEDIR) {
-                Ok(()) => self.open.retain(|open| open.path != path),
+                Ok(()) => {
+                    self.open.retain(|open| open.path != path);
+                    self.times.forget(&path);
+                }
                 Err(Errno::NOTEMPTY) => {}
                 Err(errno) => return Err(errno),
             }
