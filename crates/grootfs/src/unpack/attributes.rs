@@ -3,8 +3,8 @@
 use std::os::fd::BorrowedFd;
 
 use rustix::fs::{
-    Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags, fchmod, fchown, fsetxattr,
-    futimens,
+    Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags, fchmod, fchown, flistxattr,
+    fremovexattr, fsetxattr, futimens,
 };
 use rustix::io::Errno;
 use rustix::process::{getegid, geteuid};
@@ -25,6 +25,9 @@ const ACL_GROUP: u16 = 0x08;
 const CAPABILITY_2: u32 = 0x0200_0000;
 const CAPABILITY_3: u32 = 0x0300_0000;
 const CAPABILITY_REVISION: u32 = 0xff00_0000;
+
+/// Longest list of names that the kernel gives out (`XATTR_LIST_MAX` of <linux/limits.h>).
+const LARGEST_LIST: usize = 64 * 1024;
 
 /// The host owner of an entry; an id that no mapping covers is an error that names it.
 pub fn owner(entry: &Entry, path: &EntryPath, mappings: &IdMappings) -> Result<Owner, Error> {
@@ -83,7 +86,8 @@ fn umask() -> u32 {
 }
 
 /// Gives an open file or directory the attributes of its entry, but not a directory its time: that
-/// changes again when its children come. `made` says what it has already, if it is new.
+/// changes again when its children come. `made` says what it has already, if it is new and inherits
+/// nothing from its directory.
 pub fn apply(
     fd: BorrowedFd<'_>,
     entry: &Entry,
@@ -93,6 +97,10 @@ pub fn apply(
     target: (&IdMappings, &mut dyn FnMut(String)),
 ) -> Result<(), Error> {
     let (mappings, warn) = target;
+    if made.is_none() {
+        // Before the mode: under an ACL, chmod(2) changes the ACL's mask in place of the group's bits.
+        clear(fd).map_err(|errno| Error::entry("removing xattrs of", path, errno))?;
+    }
     if !made.is_some_and(|made| made.has_owner(owner)) {
         let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
         fchown(fd, Some(uid), Some(gid)).map_err(|errno| {
@@ -125,6 +133,40 @@ pub fn apply(
         }
     }
     Ok(())
+}
+
+/// Takes away what an entry would have to say itself: extended attributes of the same directory in the
+/// layers below, and ACLs that were inherited when it was made.
+fn clear(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    let mut few = [0_u8; 1024];
+    let mut many = Vec::new();
+    let names = match flistxattr(fd, &mut few[..]) {
+        Ok(length) => few.get(..length),
+        Err(Errno::NOTSUP) => return Ok(()),
+        Err(Errno::RANGE) => {
+            many.resize(LARGEST_LIST, 0);
+            let length = flistxattr(fd, &mut many[..])?;
+            many.get(..length)
+        }
+        Err(errno) => return Err(errno),
+    };
+    let names = names.unwrap_or_default().split(|byte| *byte == 0);
+    for name in names.filter(|name| may_come_from_an_image(name)) {
+        match fremovexattr(fd, name) {
+            // Removing one may take another away: two names of one ACL on XFS.
+            Ok(()) | Err(Errno::NODATA) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+/// Whether [`translate`] writes extended attributes of this name.
+fn may_come_from_an_image(name: &[u8]) -> bool {
+    match name {
+        b"security.capability" | b"system.posix_acl_access" | b"system.posix_acl_default" => true,
+        _ => name.starts_with(b"user.") && !name.starts_with(b"user.overlay."),
+    }
 }
 
 /// Sets the time of the last change; the time of the last access stays.

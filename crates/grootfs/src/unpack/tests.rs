@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Cursor;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::idmap::IdMappings;
@@ -148,6 +148,56 @@ fn writes_every_kind() {
     assert!(fs::metadata(place.path("run/pipe")).unwrap().file_type().is_fifo());
     // A parent that no entry describes.
     assert_eq!(fs::metadata(place.path("bin")).unwrap().permissions().mode() & 0o7777, 0o755);
+}
+
+/// Gives a directory an ACL that everything made in it inherits, and an attribute of an older layer.
+fn give_attributes(directory: &Path) {
+    // Owner, user 33, group, mask, others: tag, permissions, id.
+    let entries = [
+        (1_u16, 7_u16, u32::MAX),
+        (2, 7, 33),
+        (4, 5, u32::MAX),
+        (0x10, 7, u32::MAX),
+        (0x20, 5, u32::MAX),
+    ];
+    let mut acl = 2_u32.to_le_bytes().to_vec();
+    for (tag, permissions, id) in entries {
+        acl.extend_from_slice(&tag.to_le_bytes());
+        acl.extend_from_slice(&permissions.to_le_bytes());
+        acl.extend_from_slice(&id.to_le_bytes());
+    }
+    let flags = rustix::fs::XattrFlags::empty();
+    rustix::fs::setxattr(directory, "system.posix_acl_default", &acl, flags).unwrap();
+    rustix::fs::setxattr(directory, "user.older", b"layer", flags).unwrap();
+}
+
+fn attributes_of(path: &Path) -> String {
+    let mut names = [0_u8; 1024];
+    let length = rustix::fs::llistxattr(path, &mut names[..]).unwrap();
+    String::from_utf8_lossy(&names[..length]).into_owned()
+}
+
+#[test]
+fn entries_have_the_attributes_that_they_name_and_no_others() {
+    let place = Place::new();
+    fs::create_dir(place.path("d")).unwrap();
+    give_attributes(&place.path("d"));
+    place
+        .unpack(&[
+            Item { mode: 0o640, ..file("d/file", b"x") },
+            Item { mode: 0o700, ..dir("d/sub") },
+            Item { mode: 0o200, ..item(b'6', "d/fifo") },
+        ])
+        .unwrap();
+    for (name, mode) in [("d/file", 0o640), ("d/sub", 0o700), ("d/fifo", 0o200)] {
+        let found = fs::metadata(place.path(name)).unwrap().permissions().mode() & 0o7777;
+        assert_eq!((attributes_of(&place.path(name)).as_str(), found), ("", mode), "{name}");
+    }
+    // No entry has described it so far.
+    let kept = attributes_of(&place.path("d"));
+    assert!(kept.contains("posix_acl_default") && kept.contains("user.older"), "{kept}");
+    place.unpack(&[dir("d")]).unwrap();
+    assert_eq!(attributes_of(&place.path("d")), "");
 }
 
 #[test]

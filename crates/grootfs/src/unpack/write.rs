@@ -247,14 +247,18 @@ impl<'a> Writer<'a> {
         name: &OsStr,
     ) -> Result<(), Error> {
         let owner = attributes::owner(entry, path, self.target.mappings)?;
-        let mode = Mode::from_raw_mode(entry.mode & 0o7777);
         let failed = |errno| Error::entry("creating fifo", path, errno);
+        // Ours to open, whatever its mode will be.
+        let mode = Mode::RUSR | Mode::WUSR;
         self.tree
             .replace(parent, name, || mknodat(parent.fd(), name, FileType::Fifo, mode, 0))
             .map_err(failed)?;
-        self.name_attributes(entry, path, parent, name, owner)?;
-        // Made by us a moment ago, so it is no link; the umask may have taken bits away.
-        rustix::fs::chmodat(parent.fd(), name, mode, AtFlags::empty()).map_err(failed)
+        // By descriptor, as ACLs need one; a reader that does not wait needs no writer.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fifo = openat(parent.fd(), name, flags, Mode::empty()).map_err(failed)?;
+        self.attributes(fifo.as_fd(), entry, path, owner, None)?;
+        attributes::set_time(fifo.as_fd(), entry.mtime)
+            .map_err(|errno| Error::entry("setting the modtime for file", path, errno))
     }
 
     /// Owner and time of something that cannot be opened.
