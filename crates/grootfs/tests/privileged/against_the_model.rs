@@ -130,7 +130,7 @@ fn found(tree: &Tree, model: &Model) -> BTreeMap<String, String> {
             "symlink" => with_attributes(&format!("to {}", entry.target), false, &a),
             kind => with_attributes(kind, true, &a),
         };
-        if !entry.same_as.is_empty() && PathBuf::from(&entry.same_as) != *path {
+        if !entry.same_as.is_empty() && std::path::Path::new(&entry.same_as) != path {
             write!(line, " same as {}", entry.same_as).unwrap();
         }
         lines.insert(name, line);
