@@ -85,9 +85,9 @@ fn zeros(flag: u8, length: u64, compression: Compression) -> Bytes {
 }
 
 fn bombs() -> Vec<Case> {
-    let many = (0..100_000).fold(Raw::new(), |tar, number: u32| {
-        tar.header(Header::new(b'0', format!("d/{}", number % 100)))
-    });
+    let hundred = (0..100)
+        .fold(Raw::new(), |tar, number: u32| tar.header(Header::new(b'0', format!("d/{number}"))));
+    let many = Raw::new().bytes(hundred.cut().repeat(1000));
     let mut lines: Vec<String> = (0..100).map(|number| format!("d/{number} = ")).collect();
     lines.push("d/".into());
     lines.sort();
@@ -96,11 +96,6 @@ fn bombs() -> Vec<Case> {
             "a zstd bomb",
             zeros(b'Z', (1 << 30) + (64 << 20), Compression::Zstd),
             fails("a decompression bomb"),
-        ),
-        one(
-            "more than the disk holds",
-            zeros(b'0', 600 << 20, Compression::Gzip),
-            fails("no space left on device"),
         ),
         one("100000 entries", many.end(), super::Oracle::Gives(lines)),
         one(
@@ -128,6 +123,12 @@ fn bombs() -> Vec<Case> {
                 compression: Some(Compression::Zstd),
             },
             fails("reading the layer: incomplete"),
+        ),
+        // The last one: btrfs gives the room back later.
+        one(
+            "more than the disk holds",
+            zeros(b'0', 600 << 20, Compression::Gzip),
+            fails("no space left on device"),
         ),
     ]
 }

@@ -30,11 +30,14 @@ impl Tree<'_> {
             return Ok(());
         }
         self.open.clear();
-        self.times.forget(&directory.join(name.as_bytes()));
         let flags = if is_directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
         match unlinkat(parent.fd(), name, flags) {
             // This layer wrote something into it.
             Err(Errno::NOTEMPTY) => Ok(()),
+            Ok(()) if is_directory => {
+                self.times.forget(&directory.join(name.as_bytes()));
+                Ok(())
+            }
             other => other,
         }
     }
