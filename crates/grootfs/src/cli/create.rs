@@ -29,11 +29,12 @@ fn create(context: &Context, args: &Create, argument: &str, id: &str) -> Result<
     if config.with_clean {
         gc::clean(&store, &*driver, config.clean_threshold, &context.log)?;
     }
+    // Before the lock, so that a slow registry keeps no `clean` waiting.
+    let image = source.image().map_err(Error::ImageInfo)?;
     // `clean` leaves every layer alone from here on, until the image has written what it uses.
     let interrupt = &context.interrupt;
     let lock = locks::acquire_unless(&store.layout, locks::GLOBAL, locks::Mode::Shared, interrupt)?
         .ok_or(Error::Interrupted)?;
-    let image = source.image().map_err(Error::ImageInfo)?;
     let log = context.log.session("groot-creating");
     let puller = Puller {
         store: &store,
