@@ -74,5 +74,8 @@ fn available(context: &Context) -> Result<(), Error> {
     if config.with_clean && config.compat == crate::config::Compat::Garden {
         return Err(Error::NotYet("--with-clean in the garden compat mode"));
     }
+    if config.with_clean && !config.ignore_images.is_empty() {
+        return Err(Error::NotYet("clean.ignore_images"));
+    }
     context.require_root("create by a user other than root")
 }
