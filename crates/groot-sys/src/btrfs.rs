@@ -141,16 +141,6 @@ pub fn enable_quota(fd: BorrowedFd<'_>) -> Result<()> {
         .call("ioctl", || "BTRFS_IOC_QUOTA_CTL, ENABLE".into())
 }
 
-/// Removes the quota group of a subvolume that was destroyed.
-///
-/// Kernels since 6.10 refuse (`EBUSY`) as long as the subvolume's content is being removed, and
-/// remove the group themselves afterwards. `ENOTCONN` while quotas are off.
-pub fn remove_qgroup(fd: BorrowedFd<'_>, id: u64) -> Result<()> {
-    let args = abi::QgroupCreate { create: 0, qgroupid: id };
-    set::<{ abi::QGROUP_CREATE }, _>(fd, args)
-        .call("ioctl", || format!("BTRFS_IOC_QGROUP_CREATE, remove 0/{id}"))
-}
-
 /// What a quota group holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QgroupUsage {
@@ -163,34 +153,125 @@ pub struct QgroupUsage {
 /// What the quota group of a subvolume holds, as of the last commit. `ENOENT` while quotas are off.
 pub fn qgroup_usage(fd: BorrowedFd<'_>, id: u64) -> Result<QgroupUsage> {
     let show = || format!("BTRFS_IOC_TREE_SEARCH, qgroup 0/{id}");
+    let key = Key { objectid: 0, kind: abi::QGROUP_INFO_KEY };
+    let args = search(fd, abi::QUOTA_TREE, key, id, id, 1).call("ioctl", show)?;
+    if args.key.nr_items == 0 {
+        return Err(Errno::NOENT).call("ioctl", show);
+    }
+    // struct btrfs_qgroup_info_item: generation, referenced, its compressed size, exclusive, ...
+    let field = |index: usize| number(&args, abi::SEARCH_HEADER + index * 8).unwrap_or(0);
+    Ok(QgroupUsage { referenced: field(1), exclusive: field(3) })
+}
+
+/// Removes quota groups whose subvolumes are gone; returns how many.
+///
+/// Kernels before 6.10 keep the group of a destroyed subvolume for ever, and let it be removed only
+/// when the content is gone and counted off. May be repeated; what is not ready is left.
+pub fn remove_stale_qgroups(fd: BorrowedFd<'_>) -> Result<usize> {
+    let mut stale = Vec::new();
+    for id in qgroups(fd)? {
+        if !subvolume_exists(fd, id)? {
+            stale.push(id);
+        }
+    }
+    if stale.is_empty() {
+        return Ok(0);
+    }
+    // A subvolume that is being made has its group first. After this its making is over.
+    sync(fd)?;
+    let mut removed = 0;
+    for id in stale {
+        if subvolume_exists(fd, id)? {
+            continue;
+        }
+        let args = abi::QgroupCreate { create: 0, qgroupid: id };
+        match set::<{ abi::QGROUP_CREATE }, _>(fd, args) {
+            Ok(()) => removed += 1,
+            Err(Errno::BUSY | Errno::NOENT) => {}
+            other => other.call("ioctl", || format!("BTRFS_IOC_QGROUP_CREATE, remove 0/{id}"))?,
+        }
+    }
+    Ok(removed)
+}
+
+/// Numbers of all quota groups of subvolumes; none while quotas are off.
+fn qgroups(fd: BorrowedFd<'_>) -> Result<Vec<u64>> {
+    let show = || "BTRFS_IOC_TREE_SEARCH, quota tree".to_owned();
+    let last = (1 << abi::QGROUP_LEVEL_SHIFT) - 1;
+    let mut first = abi::FIRST_FREE_OBJECTID;
+    let mut found = Vec::new();
+    loop {
+        let key = Key { objectid: 0, kind: abi::QGROUP_INFO_KEY };
+        let args = match search(fd, abi::QUOTA_TREE, key, first, last, u32::MAX) {
+            Err(Errno::NOENT) => return Ok(found),
+            other => other.call("ioctl", show)?,
+        };
+        let mut at = 0;
+        for _ in 0..args.key.nr_items {
+            // struct btrfs_ioctl_search_header: transid, objectid, offset, type and length.
+            let (Some(offset), Some(lengths)) = (number(&args, at + 16), number(&args, at + 24))
+            else {
+                return Ok(found);
+            };
+            found.push(offset);
+            first = offset + 1;
+            at += abi::SEARCH_HEADER + (lengths >> 32) as usize;
+        }
+        if args.key.nr_items == 0 {
+            return Ok(found);
+        }
+    }
+}
+
+/// Whether a subvolume, or something of it that is still being removed, is there.
+fn subvolume_exists(fd: BorrowedFd<'_>, id: u64) -> Result<bool> {
+    let key = Key { objectid: id, kind: abi::ROOT_ITEM_KEY };
+    let args = search(fd, abi::ROOT_TREE, key, 0, u64::MAX, 1)
+        .call("ioctl", || format!("BTRFS_IOC_TREE_SEARCH, subvolume {id}"))?;
+    Ok(args.key.nr_items > 0)
+}
+
+/// The first two parts of a key of btrfs' trees.
+#[derive(Clone, Copy)]
+struct Key {
+    objectid: u64,
+    kind: u32,
+}
+
+/// Items of a key between two offsets, as many as fit or are asked for.
+fn search(
+    fd: BorrowedFd<'_>,
+    tree: u64,
+    key: Key,
+    first: u64,
+    last: u64,
+    items: u32,
+) -> std::result::Result<abi::SearchArgs, Errno> {
     let mut args = abi::SearchArgs {
         key: abi::SearchKey {
-            tree_id: abi::QUOTA_TREE,
-            min_objectid: 0,
-            max_objectid: 0,
-            min_offset: id,
-            max_offset: id,
+            tree_id: tree,
+            min_objectid: key.objectid,
+            max_objectid: key.objectid,
+            min_offset: first,
+            max_offset: last,
             min_transid: 0,
             max_transid: u64::MAX,
-            min_type: abi::QGROUP_INFO_KEY,
-            max_type: abi::QGROUP_INFO_KEY,
-            nr_items: 1,
+            min_type: key.kind,
+            max_type: key.kind,
+            nr_items: items,
             unused: 0,
             unused64: [0; 4],
         },
         buf: [0; 4096 - 104],
     };
-    update::<{ abi::TREE_SEARCH }, _>(fd, &mut args).call("ioctl", show)?;
-    if args.key.nr_items == 0 {
-        return Err(Errno::NOENT).call("ioctl", show);
-    }
-    // struct btrfs_qgroup_info_item: generation, referenced, its compressed size, exclusive, ...
-    let number = |index: usize| {
-        let at = abi::SEARCH_HEADER + index * 8;
-        let bytes = args.buf.get(at..at + 8).and_then(|bytes| bytes.try_into().ok());
-        bytes.map_or(0, u64::from_le_bytes)
-    };
-    Ok(QgroupUsage { referenced: number(1), exclusive: number(3) })
+    update::<{ abi::TREE_SEARCH }, _>(fd, &mut args)?;
+    Ok(args)
+}
+
+/// Eight bytes of what was found, little-endian as btrfs has them.
+fn number(args: &abi::SearchArgs, at: usize) -> Option<u64> {
+    let bytes = args.buf.get(at..at + 8)?.try_into().ok()?;
+    Some(u64::from_le_bytes(bytes))
 }
 
 /// A name for one of btrfs' fixed fields; one component, with room for the final NUL.

@@ -99,10 +99,16 @@ pub const SEARCH_HEADER: usize = 32;
 
 /// `BTRFS_FIRST_FREE_OBJECTID`: the inode number of every subvolume's root.
 pub const FIRST_FREE_OBJECTID: u64 = 256;
+/// `BTRFS_ROOT_TREE_OBJECTID`
+pub const ROOT_TREE: u64 = 1;
+/// `BTRFS_ROOT_ITEM_KEY`
+pub const ROOT_ITEM_KEY: u32 = 132;
 /// `BTRFS_QUOTA_TREE_OBJECTID`
 pub const QUOTA_TREE: u64 = 8;
 /// `BTRFS_QGROUP_INFO_KEY`
 pub const QGROUP_INFO_KEY: u32 = 242;
+/// Bits of a quota group's number that are that of its subvolume; the level is above them.
+pub const QGROUP_LEVEL_SHIFT: u32 = 48;
 /// `BTRFS_QUOTA_CTL_ENABLE`
 pub const QUOTA_CTL_ENABLE: u64 = 1;
 

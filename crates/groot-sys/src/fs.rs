@@ -5,10 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::{
-    AtFlags, Dir, FileType, Mode, OFlags, RawDir, ResolveFlags, mknodat, openat2, renameat, statfs,
-    unlinkat,
-};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, RawDir, mknodat, renameat, statfs, unlinkat};
 
 use crate::{Call, Errno, Result};
 
@@ -152,11 +149,9 @@ fn remove_directory(parent: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
 
 /// Opens a directory by one name: no links, no other mount. `None` where there is none.
 fn open_below(parent: BorrowedFd<'_>, name: &OsStr) -> Result<Option<OwnedFd>> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-    match openat2(parent, name, flags, Mode::empty(), resolve) {
-        Err(Errno::NOENT) => Ok(None),
-        other => other.map(Some).call("openat2", || show(name)),
+    match crate::resolve::directory_beneath(parent, name) {
+        Err(error) if error.errno() == Errno::NOENT => Ok(None),
+        other => other.map(Some),
     }
 }
 
@@ -184,7 +179,7 @@ fn show(name: &OsStr) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustix::fs::{CWD, mkdirat, openat};
+    use rustix::fs::{CWD, OFlags, mkdirat, openat};
     use std::fs;
 
     #[test]

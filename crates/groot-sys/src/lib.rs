@@ -14,6 +14,7 @@ pub mod fs;
 pub mod loopdev;
 pub mod mount;
 pub mod probe;
+pub mod resolve;
 
 /// A system call that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]

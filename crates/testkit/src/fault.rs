@@ -115,6 +115,13 @@ impl Rule {
         }
     }
 
+    /// Only requests whose path or query contains `part`, in the place of what was said before.
+    #[must_use]
+    pub fn part(mut self, part: &str) -> Self {
+        part.clone_into(&mut self.part);
+        self
+    }
+
     /// Only requests with this method.
     #[must_use]
     pub fn method(mut self, method: &str) -> Self {

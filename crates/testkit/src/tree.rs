@@ -217,7 +217,8 @@ fn hash(path: &Path) -> String {
 /// Largest list of names and largest value that the kernel allows (`XATTR_LIST_MAX`).
 const LARGEST: usize = 64 << 10;
 
-fn xattrs(path: &Path) -> BTreeMap<String, Vec<u8>> {
+/// The extended attributes of a file, which is not followed.
+pub fn xattrs(path: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut names = vec![0_u8; LARGEST];
     let Ok(length) = rustix::fs::llistxattr(path, names.as_mut_slice()) else {
         return BTreeMap::new();

@@ -137,6 +137,13 @@ impl Driver for Btrfs {
         files::remove_tree(paths.dir())
     }
 
+    fn sweep(&self) -> Result<(), Error> {
+        let root = files::open_directory(self.layout.root())?;
+        groot_sys::btrfs::remove_stale_qgroups(root.as_fd())
+            .doing("removing quota groups of destroyed volumes")?;
+        Ok(())
+    }
+
     fn usage(&self, paths: &ImagePaths) -> Result<Usage, Error> {
         let snapshot = paths.snapshot();
         let path = if snapshot.is_dir() { snapshot } else { paths.rootfs() };
@@ -172,22 +179,12 @@ fn destroy_subvolumes(path: &Path) -> Result<(), Error> {
     if is_subvolume { destroy_subvolume(path) } else { files::remove_tree(path) }
 }
 
-/// Removes one subvolume and its quota group. One that is not there is success.
+/// Removes one subvolume. One that is not there is success.
 fn destroy_subvolume(path: &Path) -> Result<(), Error> {
     let (parent, name) = split(path)?;
-    let (Some(parent), Some(fd)) = (files::open_existing(parent)?, existing_directory(path)?)
-    else {
-        return Ok(());
-    };
-    let id = groot_sys::btrfs::subvolume_id(fd.as_fd());
-    drop(fd);
+    let Some(parent) = files::open_existing(parent)? else { return Ok(()) };
     missing_is(groot_sys::btrfs::destroy_subvolume(parent.as_fd(), name), ())
-        .doing(format!("destroying volume {}", path.display()))?;
-    if let Ok(id) = id {
-        // Fails where there is no group, and on newer kernels, which do it themselves later.
-        let _ = groot_sys::btrfs::remove_qgroup(parent.as_fd(), id);
-    }
-    Ok(())
+        .doing(format!("destroying volume {}", path.display()))
 }
 
 /// Something else instead of the error that says that a thing is gone.

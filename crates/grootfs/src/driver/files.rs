@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::io::Errno;
 
 use super::{Doing, Error, Kind};
 use crate::error::{AtPath, PathError};
@@ -111,6 +112,16 @@ pub fn open_existing(path: &Path) -> Result<Option<OwnedFd>, Error> {
             Ok(None)
         }
         other => other.map(Some),
+    }
+}
+
+/// Whether a directory hides those of the layers below it from overlay.
+pub fn is_opaque(path: &Path) -> Result<bool, Error> {
+    let mut value = [0_u8; 1];
+    match rustix::fs::lgetxattr(path, c"trusted.overlay.opaque", &mut value[..]) {
+        Ok(_) => Ok(value == *b"y"),
+        Err(Errno::NODATA | Errno::RANGE | Errno::NOTSUP) => Ok(false),
+        Err(errno) => Err(io::Error::from(errno)).at("getxattr", path).map_err(Error::from),
     }
 }
 

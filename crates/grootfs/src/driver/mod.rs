@@ -249,6 +249,10 @@ pub trait Driver: fmt::Debug + Send + Sync {
     /// Removes an unmounted root file system with its directory. May be repeated.
     fn destroy_root(&self, paths: &ImagePaths) -> Result<(), Error>;
 
+    /// Removes what the file system itself keeps about volumes and roots that were destroyed. May
+    /// be repeated; what is still being removed is left for the next time.
+    fn sweep(&self) -> Result<(), Error>;
+
     /// Counts what a root file system holds.
     fn usage(&self, paths: &ImagePaths) -> Result<Usage, Error>;
 }

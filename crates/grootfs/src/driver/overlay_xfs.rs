@@ -182,6 +182,10 @@ impl Driver for OverlayXfs {
         let mut lower = Vec::with_capacity(root.volumes.len());
         for volume in root.volumes.iter().rev() {
             lower.push(Path::new("l").join(self.short_name(volume)?));
+            // Overlay itself heeds the mark in every directory but the top one.
+            if files::is_opaque(&self.layout.volume(volume))? {
+                break;
+            }
         }
         for directory in [paths.upper(), paths.work(), paths.rootfs()] {
             files::make_directory(&directory, 0o755, Some(root.owner))?;
@@ -209,6 +213,11 @@ impl Driver for OverlayXfs {
 
     fn destroy_root(&self, paths: &ImagePaths) -> Result<(), Error> {
         files::remove_tree(paths.dir())
+    }
+
+    fn sweep(&self) -> Result<(), Error> {
+        // A directory leaves nothing.
+        Ok(())
     }
 
     fn usage(&self, paths: &ImagePaths) -> Result<Usage, Error> {

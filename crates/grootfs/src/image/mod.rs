@@ -158,9 +158,10 @@ pub trait ImageSource: Send + Sync + std::fmt::Debug {
         false
     }
 
-    /// Whether reading is mostly waiting, so that more layers at once than there are cores help.
-    fn streams(&self) -> usize {
-        1
+    /// How many layers may be read at once, where reading is mostly waiting and the other side has a
+    /// say in it; `None` where only the cores count.
+    fn streams(&self) -> Option<usize> {
+        None
     }
 }
 

@@ -87,7 +87,13 @@ impl OciLayout {
     /// Reads a document and checks it against its descriptor.
     fn read(&self, what: &str, descriptor: &Descriptor) -> Result<Vec<u8>, Cause> {
         let bytes = self.files.read(&blob_name(&descriptor.digest))?;
-        descriptor.check(what, &bytes)?;
+        if descriptor.size == 0 && self.options.skip_layer_validation {
+            // Garden writes layouts without the sizes of manifest and configuration.
+            let described = Descriptor { size: bytes.len() as u64, ..descriptor.clone() };
+            described.check(what, &bytes)?;
+        } else {
+            descriptor.check(what, &bytes)?;
+        }
         Ok(bytes)
     }
 }

@@ -3,6 +3,8 @@
 //! Such a manifest names compressed layers only. What the plain layers are is learned while they
 //! are unpacked, so a layer of such an image has no diff id yet.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -45,6 +47,26 @@ struct Compatibility {
     config: Option<RawConfig>,
     /// Set where the step changed no file.
     throwaway: Option<bool>,
+}
+
+/// What was signed of a signed manifest: its digest is the manifest's. `None` where there is no
+/// signature that says what it signs.
+///
+/// The signature names how many of the manifest's first bytes it is about, and what then follows.
+pub fn signed(bytes: &[u8]) -> Option<Vec<u8>> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Protected {
+        format_length: usize,
+        format_tail: String,
+    }
+    let value: Value = serde_json::from_slice(bytes).ok()?;
+    let protected = value.get("signatures")?.get(0)?.get("protected")?.as_str()?;
+    let protected = BASE64_URL_SAFE_NO_PAD.decode(protected).ok()?;
+    let protected: Protected = serde_json::from_slice(&protected).ok()?;
+    let mut signed = bytes.get(..protected.format_length)?.to_vec();
+    signed.extend(BASE64_URL_SAFE_NO_PAD.decode(protected.format_tail).ok()?);
+    Some(signed)
 }
 
 /// Reads a manifest whose `schemaVersion` is 1. A signature in it is not what makes it trusted:

@@ -1,9 +1,10 @@
 //! One layer becomes one volume, or nothing.
 
+use super::layer::Filled;
 use super::plan::Planned;
 use super::stream::{Pipe, Stop};
 use super::{Error, Puller};
-use crate::image::Identity;
+use crate::image::{Identity, Layer};
 use crate::store;
 use crate::store::locks::{self, Lock};
 use crate::store::volumes::{self, Metadata};
@@ -11,6 +12,22 @@ use crate::store::volumes::{self, Metadata};
 /// The right to build a volume: nobody else does, and it is not there.
 #[derive(Debug)]
 pub struct Claim(#[expect(dead_code, reason = "held until it is dropped")] Lock);
+
+/// A layer that is in the store but has no name yet.
+#[derive(Debug)]
+pub struct Unpacked {
+    #[expect(dead_code, reason = "held until it is dropped")]
+    claim: Claim,
+    name: String,
+    filled: Filled,
+}
+
+impl Unpacked {
+    /// Whether the layers below are needed before it can get its name.
+    pub fn needs_below(&self, planned: &Planned<'_>) -> bool {
+        planned.parent.is_some() && !self.filled.undescribed.is_empty()
+    }
+}
 
 impl Puller<'_> {
     /// Waits until a volume is ours to build; `None` when somebody else has built it.
@@ -38,60 +55,99 @@ impl Puller<'_> {
         Ok(Some(Claim(lock)))
     }
 
-    /// Builds a volume from a pipe; from another one when the source has a second place to ask
+    /// Unpacks a layer from a pipe; from another one when the source has a second place to ask
     /// after wrong bytes.
-    pub(super) fn build(
+    pub(super) fn unpack(
         &self,
         planned: &Planned<'_>,
         claim: Claim,
         pipe: Pipe<'_>,
         stop: &Stop,
-    ) -> Result<(), Error> {
-        let built = match self.try_build(planned, pipe) {
-            Err(error) if error.is_wrong_bytes() && self.source.distrust(planned.layer) => {
-                self.log.error("build-layer.wrong-bytes-trying-elsewhere", &error);
-                std::thread::scope(|scope| {
-                    let pipe = Pipe::start(scope, self.plumbing(stop), planned.layer);
-                    self.try_build(planned, pipe)
-                })
-            }
-            other => other,
-        };
-        drop(claim);
-        built
+    ) -> Result<Unpacked, Error> {
+        let tried = self.try_unpack(planned, pipe);
+        let (name, filled) = self.elsewhere(planned.layer, tried, || {
+            std::thread::scope(|scope| {
+                let pipe = Pipe::start(scope, self.plumbing(stop), planned.layer);
+                self.try_unpack(planned, pipe)
+            })
+        })?;
+        Ok(Unpacked { claim, name, filled })
     }
 
-    fn try_build(&self, planned: &Planned<'_>, pipe: Pipe<'_>) -> Result<(), Error> {
+    /// Tries once more after wrong bytes, when the source has a second place to ask.
+    pub(super) fn elsewhere<T>(
+        &self,
+        layer: &Layer,
+        tried: Result<T, Error>,
+        again: impl FnOnce() -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        match tried {
+            Err(error) if error.is_wrong_bytes() && self.source.distrust(layer) => {
+                self.log.error("build-layer.wrong-bytes-trying-elsewhere", &error);
+                again()
+            }
+            other => other,
+        }
+    }
+
+    fn try_unpack(&self, planned: &Planned<'_>, pipe: Pipe<'_>) -> Result<(String, Filled), Error> {
         let layer = planned.layer;
         let name = volumes::incomplete_name(&planned.chain_id);
-        let in_volume = |source: store::Error| Error::Volume { blob: layer.blob.clone(), source };
-        let built = self
+        let parent = planned.parent.as_deref();
+        let filled = self
             .driver
-            .create_volume(planned.parent.as_deref(), &name)
-            .map_err(|error| in_volume(error.into()))
-            .and_then(|()| self.fill(layer, planned.parent.as_deref(), &name, pipe))
-            .and_then(|filled| {
-                let diff_id = match &layer.identity {
-                    Identity::DiffId(diff_id) if layer.verify => Some(diff_id.to_string()),
-                    _ => None,
-                };
-                let metadata = Metadata {
-                    size: filled.bytes,
-                    blobs: layer.proof.iter().cloned().collect(),
-                    diff_id,
-                    unchecked: layer.proof.is_some() && !layer.verify,
-                };
-                self.publish(&name, &planned.chain_id, &metadata).map_err(in_volume)
-            });
-        if built.is_err() {
+            .create_volume(parent, &name)
+            .map_err(|error| Error::Volume { blob: layer.blob.clone(), source: error.into() })
+            .and_then(|()| self.fill(layer, parent, &name, pipe));
+        if filled.is_err() {
             // The first error is the one to report; what cannot be removed is left to `clean`.
             let _ = self.driver.destroy_volume(&name);
         }
-        built
+        filled.map(|filled| (name, filled))
+    }
+
+    /// Gives a layer its name. `below` are the volumes below, base first, if the layer needs them.
+    pub(super) fn publish(
+        &self,
+        planned: &Planned<'_>,
+        unpacked: Unpacked,
+        below: &[&str],
+    ) -> Result<(), Error> {
+        let layer = planned.layer;
+        let published = if unpacked.filled.undescribed.is_empty() || below.is_empty() {
+            Ok(())
+        } else {
+            let below: Vec<&str> = below.iter().rev().copied().collect();
+            self.look_like_below(&unpacked.name, &unpacked.filled.undescribed, &below)
+        };
+        let published = published.and_then(|()| {
+            let diff_id = match &layer.identity {
+                Identity::DiffId(diff_id) if layer.verify => Some(diff_id.to_string()),
+                _ => None,
+            };
+            let metadata = Metadata {
+                size: unpacked.filled.bytes,
+                blobs: layer.proof.iter().cloned().collect(),
+                diff_id,
+                unchecked: layer.proof.is_some() && !layer.verify,
+            };
+            self.name_volume(&unpacked.name, &planned.chain_id, &metadata)
+                .map_err(|source| Error::Volume { blob: layer.blob.clone(), source })
+        });
+        if published.is_err() {
+            self.throw_away(unpacked);
+        }
+        published
+    }
+
+    /// Removes what is unpacked and will not be needed.
+    pub(super) fn throw_away(&self, unpacked: Unpacked) {
+        // Something else has failed before; what cannot be removed is left to `clean`.
+        let _ = self.driver.destroy_volume(&unpacked.name);
     }
 
     /// Writes down what is known about a volume and gives it its name.
-    pub(super) fn publish(
+    pub(super) fn name_volume(
         &self,
         name: &str,
         chain_id: &str,

@@ -12,7 +12,7 @@ use super::{Error, Puller};
 use crate::driver::VolumeTree;
 use crate::image::Layer;
 use crate::image::digest::Digest;
-use crate::unpack::{self, Limits, OnDisk, Target};
+use crate::unpack::{self, EntryPath, Limits, OnDisk, Target, Unpacked};
 
 /// What came out of a layer.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub struct Filled {
     pub bytes: u64,
     /// Digest over its plain bytes, where that was computed.
     pub diff_id: Option<Digest>,
+    /// Directories that it has no entry for.
+    pub undescribed: Vec<EntryPath>,
 }
 
 /// Tells which layer a pipe failed on.
@@ -71,7 +73,8 @@ impl Puller<'_> {
         for warning in &unpacked.warnings {
             self.log.info("unpacking-layer.warning", warning);
         }
-        Ok(Filled { bytes: unpacked.bytes, diff_id })
+        let Unpacked { bytes, undescribed, .. } = unpacked;
+        Ok(Filled { bytes, diff_id, undescribed })
     }
 
     /// The root of a layer belongs to the mapped root, until the layer says otherwise.

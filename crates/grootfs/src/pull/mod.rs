@@ -21,6 +21,7 @@ mod layer;
 mod plan;
 mod schedule;
 mod stream;
+mod undescribed;
 mod unknown;
 
 use plan::Planned;
@@ -128,18 +129,22 @@ impl Puller<'_> {
             return self.pull_unknown(&image.layers, &stop);
         };
         let mut missing: Vec<&Planned<'_>> = Vec::new();
+        let mut sizes = Vec::with_capacity(planned.len());
         for layer in &planned {
             if volumes::exists(&self.store.layout, &layer.chain_id) {
-                self.check_record(layer, &stop)?;
-            } else if !missing.iter().any(|other| other.chain_id == layer.chain_id) {
+                sizes.push(Some(self.check_record(layer, &stop)?));
+                continue;
+            }
+            sizes.push(None);
+            if !missing.iter().any(|other| other.chain_id == layer.chain_id) {
                 missing.push(layer);
             }
         }
-        self.build_missing(&missing, &stop)?;
+        self.build_missing(&planned, &missing, &stop)?;
         let mut pulled = Pulled::default();
-        for layer in planned {
-            let size = self.metadata(&layer)?.size;
-            pulled.push(layer.chain_id, size);
+        for (layer, size) in planned.iter().zip(sizes) {
+            let size = size.map_or_else(|| Ok(self.metadata(layer)?.size), Ok)?;
+            pulled.push(layer.chain_id.clone(), size);
         }
         Ok(pulled)
     }
@@ -149,31 +154,36 @@ impl Puller<'_> {
             .map_err(|source| Error::Volume { blob: planned.layer.blob.clone(), source })
     }
 
-    /// Looks whether a volume that is there may stand for a layer.
+    /// Looks whether a volume that is there may stand for a layer; returns the volume's size.
     ///
     /// A configuration can claim any diff id, also that of somebody else's layer that it has no
     /// right to read. So a volume remembers of which blobs it was made, and another blob is
     /// fetched and checked before the volume stands for it too. Volumes without a record, made by
     /// the original, are trusted.
-    fn check_record(&self, planned: &Planned<'_>, stop: &Stop) -> Result<(), Error> {
+    fn check_record(&self, planned: &Planned<'_>, stop: &Stop) -> Result<u64, Error> {
         let layer = planned.layer;
-        let Some(proof) = layer.proof.as_ref().filter(|_| layer.verify) else { return Ok(()) };
         let mut metadata = self.metadata(planned)?;
+        let size = metadata.size;
+        let Some(proof) = layer.proof.as_ref().filter(|_| layer.verify) else { return Ok(size) };
         if metadata.unchecked {
             let chain_id = planned.chain_id.clone();
             return Err(Error::Unchecked { blob: layer.blob.clone(), chain_id });
         }
         if metadata.blobs.is_empty() || metadata.blobs.contains(proof) {
-            return Ok(());
+            return Ok(size);
         }
         self.log.info("build-layer.checking-other-blob", proof);
-        std::thread::scope(|scope| {
-            let pipe = Pipe::start(scope, self.plumbing(stop), layer);
-            pipe.finish(|input| layer::read_to_end(input)).map_err(|f| layer::failure(layer, f))
-        })?;
+        let check = || {
+            std::thread::scope(|scope| {
+                let pipe = Pipe::start(scope, self.plumbing(stop), layer);
+                pipe.finish(|input| layer::read_to_end(input)).map_err(|f| layer::failure(layer, f))
+            })
+        };
+        self.elsewhere(layer, check(), check)?;
         metadata.blobs.push(proof.clone());
         volumes::write_metadata(&self.store.layout, &planned.chain_id, &metadata)
-            .map_err(|source| Error::Volume { blob: layer.blob.clone(), source })
+            .map_err(|source| Error::Volume { blob: layer.blob.clone(), source })?;
+        Ok(size)
     }
 
     fn plumbing<'s>(&'s self, stop: &'s Stop) -> Plumbing<'s> {

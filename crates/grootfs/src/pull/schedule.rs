@@ -1,12 +1,12 @@
 //! Which layers are built when.
 
 use std::cmp::Reverse;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::Scope;
 
-use super::build::Claim;
+use super::build::{Claim, Unpacked};
 use super::plan::Planned;
 use super::stream::{Pipe, Stop};
 use super::{Error, Puller};
@@ -18,15 +18,23 @@ const AHEAD: usize = 3;
 /// A layer that is ours to build, and on its way.
 type Started<'scope> = (Claim, Pipe<'scope>);
 
+/// Layers that are unpacked and wait for those below, by chain id.
+type Waiting = HashMap<String, Unpacked>;
+
 impl Puller<'_> {
     /// Builds all layers that are missing; base first in the list.
-    pub(super) fn build_missing(&self, missing: &[&Planned<'_>], stop: &Stop) -> Result<(), Error> {
+    pub(super) fn build_missing(
+        &self,
+        planned: &[Planned<'_>],
+        missing: &[&Planned<'_>],
+        stop: &Stop,
+    ) -> Result<(), Error> {
         if missing.is_empty() {
             Ok(())
         } else if self.driver.stacks_volumes() {
             self.build_in_order(missing, stop)
         } else {
-            self.build_all(missing, stop)
+            self.build_all(planned, missing, stop)
         }
     }
 
@@ -35,6 +43,8 @@ impl Puller<'_> {
     /// Layers ahead are only claimed if nobody else has them. Who waits for a layer holds only
     /// layers above it, so nobody waits in a circle.
     fn build_in_order(&self, missing: &[&Planned<'_>], stop: &Stop) -> Result<(), Error> {
+        let most_ahead =
+            self.source.streams().map_or(AHEAD, |most| AHEAD.min(most.saturating_sub(1)));
         std::thread::scope(|scope| {
             let mut ahead: VecDeque<Option<Started<'_>>> = VecDeque::new();
             for (position, planned) in missing.iter().enumerate() {
@@ -45,12 +55,13 @@ impl Puller<'_> {
                     }),
                 };
                 while let Some(next) = missing.get(position + 1 + ahead.len())
-                    && ahead.len() < AHEAD
+                    && ahead.len() < most_ahead
                 {
                     ahead.push_back(self.start_ahead(scope, next, stop)?);
                 }
                 if let Some((claim, pipe)) = started {
-                    self.build(planned, claim, pipe, stop)?;
+                    let unpacked = self.unpack(planned, claim, pipe, stop)?;
+                    self.publish(planned, unpacked, &[])?;
                 }
             }
             Ok(())
@@ -67,24 +78,58 @@ impl Puller<'_> {
         Ok(claim.map(|claim| (claim, Pipe::start(scope, self.plumbing(stop), planned.layer))))
     }
 
-    /// Layers beside each other: as many at once as there are cores, or as the source can keep
-    /// busy while it waits; the largest first, so that nobody waits for a large one at the end.
-    fn build_all(&self, layers: &[&Planned<'_>], stop: &Stop) -> Result<(), Error> {
-        // Layers with a base directory look into those below, so these come before.
-        let (based, mut simple): (Vec<&Planned<'_>>, Vec<&Planned<'_>>) =
-            layers.iter().copied().partition(|planned| planned.layer.base_directory.is_some());
-        simple.sort_by_key(|planned| Reverse(planned.layer.size.unwrap_or(0)));
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        self.build_together(&simple, cores.max(self.source.streams()), stop)?;
-        based.iter().try_for_each(|planned| self.build_one(planned, stop))
+    /// Layers beside each other. First all that nobody else builds, as many at once as there are
+    /// cores, or as the source says where it is waited for, the largest first, so that nobody waits
+    /// for a large one at the end. Then, base first, those that need the layers below, and those that
+    /// somebody else was building.
+    ///
+    /// The second pass waits only for layers below all those that it holds, so nobody waits in a circle.
+    fn build_all(
+        &self,
+        planned: &[Planned<'_>],
+        missing: &[&Planned<'_>],
+        stop: &Stop,
+    ) -> Result<(), Error> {
+        let mut alone: Vec<&Planned<'_>> = missing
+            .iter()
+            .copied()
+            .filter(|planned| planned.layer.base_directory.is_none())
+            .collect();
+        alone.sort_by_key(|planned| Reverse(planned.layer.size.unwrap_or(0)));
+        let waiting = Mutex::new(Waiting::new());
+        let built = self.build_together(&alone, &waiting, stop);
+        let mut waiting = waiting.into_inner().unwrap_or_else(|broken| broken.into_inner());
+        let finished = built.and_then(|()| {
+            missing.iter().try_for_each(|layer| {
+                let unpacked = match waiting.remove(&layer.chain_id) {
+                    Some(unpacked) => unpacked,
+                    None => match self.unpack_if_missing(layer, stop)? {
+                        Some(unpacked) => unpacked,
+                        None => return Ok(()),
+                    },
+                };
+                let below: Vec<&str> = planned
+                    .iter()
+                    .take_while(|other| other.chain_id != layer.chain_id)
+                    .map(|other| other.chain_id.as_str())
+                    .collect();
+                self.publish(layer, unpacked, &below)
+            })
+        });
+        for unpacked in waiting.into_values() {
+            self.throw_away(unpacked);
+        }
+        finished
     }
 
     fn build_together(
         &self,
         layers: &[&Planned<'_>],
-        workers: usize,
+        waiting: &Mutex<Waiting>,
         stop: &Stop,
     ) -> Result<(), Error> {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let workers = self.source.streams().unwrap_or_else(cores);
         let next = AtomicUsize::new(0);
         let failure = Mutex::new(None);
         let work = || {
@@ -92,7 +137,7 @@ impl Puller<'_> {
                 if stop.is_set() {
                     return;
                 }
-                if let Err(error) = self.build_one(planned, stop) {
+                if let Err(error) = self.build_alone(planned, waiting, stop) {
                     stop.set();
                     let mut failure = failure.lock().unwrap_or_else(|broken| broken.into_inner());
                     // The first real failure is what the user must see, not its consequences.
@@ -115,12 +160,36 @@ impl Puller<'_> {
         }
     }
 
-    /// Builds one layer unless somebody else does it meanwhile.
-    fn build_one(&self, planned: &Planned<'_>, stop: &Stop) -> Result<(), Error> {
-        let Some(claim) = self.claim(&planned.chain_id)? else { return Ok(()) };
+    /// Builds a layer, if nobody else does, as far as it can be without those below.
+    fn build_alone(
+        &self,
+        planned: &Planned<'_>,
+        waiting: &Mutex<Waiting>,
+        stop: &Stop,
+    ) -> Result<(), Error> {
+        let Some(claim) = self.claim_if_free(&planned.chain_id)? else { return Ok(()) };
+        let unpacked = std::thread::scope(|scope| {
+            let pipe = Pipe::start(scope, self.plumbing(stop), planned.layer);
+            self.unpack(planned, claim, pipe, stop)
+        })?;
+        if unpacked.needs_below(planned) {
+            let mut waiting = waiting.lock().unwrap_or_else(|broken| broken.into_inner());
+            waiting.insert(planned.chain_id.clone(), unpacked);
+            return Ok(());
+        }
+        self.publish(planned, unpacked, &[])
+    }
+
+    /// Waits for whoever builds a layer; unpacks it here when nobody has built it.
+    fn unpack_if_missing(
+        &self,
+        planned: &Planned<'_>,
+        stop: &Stop,
+    ) -> Result<Option<Unpacked>, Error> {
+        let Some(claim) = self.claim(&planned.chain_id)? else { return Ok(None) };
         std::thread::scope(|scope| {
             let pipe = Pipe::start(scope, self.plumbing(stop), planned.layer);
-            self.build(planned, claim, pipe, stop)
+            self.unpack(planned, claim, pipe, stop).map(Some)
         })
     }
 }

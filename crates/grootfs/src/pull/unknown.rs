@@ -20,7 +20,7 @@ impl Puller<'_> {
             let parent = pulled.volumes.last().cloned();
             let (name, size) = match self.known(layer, parent.as_deref())? {
                 Some(found) => found,
-                None => self.learn(layer, parent.as_deref(), stop)?,
+                None => self.learn(layer, &pulled.volumes, stop)?,
             };
             pulled.push(name, size);
         }
@@ -47,14 +47,9 @@ impl Puller<'_> {
     }
 
     /// Reads a layer, and finds out what it is.
-    fn learn(
-        &self,
-        layer: &Layer,
-        parent: Option<&str>,
-        stop: &Stop,
-    ) -> Result<(String, u64), Error> {
+    fn learn(&self, layer: &Layer, below: &[String], stop: &Stop) -> Result<(String, u64), Error> {
+        let parent = below.last().map(String::as_str);
         let layout = &self.store.layout;
-        let in_volume = |source: store::Error| Error::Volume { blob: layer.blob.clone(), source };
         let key = format!("blob-{}", layer.blob);
         let _lock = locks::acquire_unless(layout, &key, locks::Mode::Exclusive, self.interrupt)
             .map_err(Error::Lock)?
@@ -62,6 +57,18 @@ impl Puller<'_> {
         if let Some(found) = self.known(layer, parent)? {
             return Ok(found);
         }
+        let learn = || self.try_to_learn(layer, below, stop);
+        self.elsewhere(layer, learn(), learn)
+    }
+
+    fn try_to_learn(
+        &self,
+        layer: &Layer,
+        below: &[String],
+        stop: &Stop,
+    ) -> Result<(String, u64), Error> {
+        let parent = below.last().map(String::as_str);
+        let in_volume = |source: store::Error| Error::Volume { blob: layer.blob.clone(), source };
         let hex = layer.digest.as_ref().map_or("layer", Digest::hex);
         let incomplete = volumes::incomplete_name(hex);
         let learned = self
@@ -76,6 +83,10 @@ impl Puller<'_> {
             })
             .and_then(|filled| {
                 let diff_id = filled.diff_id.ok_or(Error::Stopped)?;
+                if !self.driver.stacks_volumes() {
+                    let below: Vec<&str> = below.iter().rev().map(String::as_str).collect();
+                    self.look_like_below(&incomplete, &filled.undescribed, &below)?;
+                }
                 let name = chain_id(parent, &diff_id);
                 let metadata = Metadata {
                     size: filled.bytes,
@@ -83,7 +94,7 @@ impl Puller<'_> {
                     diff_id: Some(diff_id.to_string()),
                     unchecked: false,
                 };
-                self.publish(&incomplete, &name, &metadata).map_err(in_volume)?;
+                self.name_volume(&incomplete, &name, &metadata).map_err(in_volume)?;
                 Ok((name, filled.bytes))
             });
         if learned.is_err() {

@@ -112,6 +112,10 @@ fn collect(store: &Store, driver: &dyn Driver, log: &Log) -> Result<Outcome, Err
         let paths = ImagePaths::at(layout.tmp().join(name));
         note(driver.destroy_root(&paths).map_err(Error::from));
     }
+    if let Err(error) = driver.sweep() {
+        // Costs nobody a byte, and the next clean tries again.
+        log.error("garbage-collector-collect.sweep-failed", &error);
+    }
     match failed {
         None => Ok(Outcome::Cleaned),
         Some(error) => Err(error).doing("destroying volumes failed"),

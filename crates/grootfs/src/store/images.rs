@@ -66,6 +66,11 @@ pub fn create(
     let Some(_lock) = lock_image(paths.dir())? else {
         return Err(Error::DeletedMeanwhile(image.id.clone()));
     };
+    // Between the two calls above a delete may have taken our directory away, and another create
+    // made and filled this one. Whoever locks it empty makes the image.
+    if fs::read_dir(paths.dir()).at("open", paths.dir())?.next().is_some() {
+        return Err(Error::Exists(image.id.clone()));
+    }
     let made = fill(store, driver, image, &paths);
     if made.is_err() {
         // The first error is the one to report. What cannot be removed is left to `clean`.

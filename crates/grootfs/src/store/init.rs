@@ -211,8 +211,11 @@ pub fn delete_store(layout: &Layout, driver: &dyn Driver) -> Result<(), Error> {
         // What is no image is removed with the rest below.
         let Ok(id) = ImageId::new(name) else { continue };
         if path.is_dir() {
-            images::delete(&store, driver, &id)
-                .doing(format!("destroying image {}", path.display()))?;
+            match images::delete(&store, driver, &id) {
+                // Somebody else was faster.
+                Err(Error::NotFound(_)) => {}
+                other => other.doing(format!("destroying image {}", path.display()))?,
+            }
         }
     }
     for name in volumes::list(layout).doing("listing volumes")? {

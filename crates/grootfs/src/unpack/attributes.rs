@@ -3,10 +3,11 @@
 use std::os::fd::BorrowedFd;
 
 use rustix::fs::{
-    Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags, fchmod, fchown, fsetxattr,
-    futimens,
+    Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags, fchmod, fchown, flistxattr,
+    fremovexattr, fsetxattr, futimens,
 };
 use rustix::io::Errno;
+use rustix::process::{getegid, geteuid};
 
 use super::Error;
 use super::path::EntryPath;
@@ -25,6 +26,9 @@ const CAPABILITY_2: u32 = 0x0200_0000;
 const CAPABILITY_3: u32 = 0x0300_0000;
 const CAPABILITY_REVISION: u32 = 0xff00_0000;
 
+/// Longest list of names that the kernel gives out (`XATTR_LIST_MAX` of <linux/limits.h>).
+const LARGEST_LIST: usize = 64 * 1024;
+
 /// The host owner of an entry; an id that no mapping covers is an error that names it.
 pub fn owner(entry: &Entry, path: &EntryPath, mappings: &IdMappings) -> Result<Owner, Error> {
     let unmapped =
@@ -38,24 +42,76 @@ pub fn owner(entry: &Entry, path: &EntryPath, mappings: &IdMappings) -> Result<O
     })
 }
 
+/// What the kernel gave to something that was just made.
+#[derive(Debug, Clone, Copy)]
+pub struct Made {
+    owner: Owner,
+    umask: u32,
+}
+
+impl Made {
+    /// Looks at this process once.
+    pub fn by_us() -> Self {
+        let owner = Owner { uid: geteuid().as_raw(), gid: getegid().as_raw() };
+        Self { owner, umask: umask() }
+    }
+
+    /// The mode to make something with, so that often nothing has to be changed afterwards.
+    pub fn mode(entry: &Entry) -> Mode {
+        Mode::from_raw_mode(entry.mode & 0o777)
+    }
+
+    /// Whether it has the right owner already.
+    fn has_owner(&self, owner: Owner) -> bool {
+        self.owner == owner
+    }
+
+    /// Whether it has the right mode already, if it was made with [`Made::mode`].
+    fn has_mode(&self, entry: &Entry) -> bool {
+        entry.mode & 0o7000 == 0 && entry.mode & self.umask == 0
+    }
+
+    /// Whether there is nothing to be done after it was made.
+    pub fn is_right(&self, entry: &Entry, owner: Owner) -> bool {
+        self.has_owner(owner) && self.has_mode(entry) && entry.xattrs.is_empty()
+    }
+}
+
+/// The permission bits that the kernel takes away; all of them where it does not tell (before
+/// Linux 4.7). umask(2) itself can only be asked by changing it, for all threads.
+fn umask() -> u32 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let value = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    value.and_then(|value| u32::from_str_radix(value.trim(), 8).ok()).unwrap_or(0o777)
+}
+
 /// Gives an open file or directory the attributes of its entry, but not a directory its time: that
-/// changes again when its children come.
+/// changes again when its children come. `made` says what it has already, if it is new and inherits
+/// nothing from its directory.
 pub fn apply(
     fd: BorrowedFd<'_>,
     entry: &Entry,
     path: &EntryPath,
     owner: Owner,
-    mappings: &IdMappings,
-    warn: &mut dyn FnMut(String),
+    made: Option<Made>,
+    target: (&IdMappings, &mut dyn FnMut(String)),
 ) -> Result<(), Error> {
-    fchown(fd, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid))).map_err(
-        |errno| {
+    let (mappings, warn) = target;
+    if made.is_none() {
+        // Before the mode: under an ACL, chmod(2) changes the ACL's mask in place of the group's bits.
+        clear(fd).map_err(|errno| Error::entry("removing xattrs of", path, errno))?;
+    }
+    if !made.is_some_and(|made| made.has_owner(owner)) {
+        let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
+        fchown(fd, Some(uid), Some(gid)).map_err(|errno| {
             Error::entry_with("chowning file", format!("{}:{}", owner.uid, owner.gid), path, errno)
-        },
-    )?;
+        })?;
+    }
     // After chown(2), which takes set-id bits away.
-    fchmod(fd, Mode::from_raw_mode(entry.mode & 0o7777))
-        .map_err(|errno| Error::entry("chmoding file", path, errno))?;
+    if !made.is_some_and(|made| made.has_mode(entry)) {
+        fchmod(fd, Mode::from_raw_mode(entry.mode & 0o7777))
+            .map_err(|errno| Error::entry("chmoding file", path, errno))?;
+    }
     for (name, value) in &entry.xattrs {
         let Some(value) = translate(name, value, mappings) else {
             warn(format!("extended attribute `{}` is left out", super::path::show(name)));
@@ -63,7 +119,8 @@ pub fn apply(
         };
         match fsetxattr(fd, name.as_slice(), &value, XattrFlags::empty()) {
             Ok(()) => {}
-            Err(Errno::NOTSUP | Errno::PERM | Errno::INVAL) => {
+            // ACCESS: a default ACL of something that is no directory.
+            Err(Errno::NOTSUP | Errno::PERM | Errno::INVAL | Errno::ACCESS) => {
                 warn(format!(
                     "extended attribute `{}` cannot be set here",
                     super::path::show(name)
@@ -76,6 +133,40 @@ pub fn apply(
         }
     }
     Ok(())
+}
+
+/// Takes away what an entry would have to say itself: extended attributes of the same directory in the
+/// layers below, and ACLs that were inherited when it was made.
+fn clear(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    let mut few = [0_u8; 1024];
+    let mut many = Vec::new();
+    let names = match flistxattr(fd, &mut few[..]) {
+        Ok(length) => few.get(..length),
+        Err(Errno::NOTSUP) => return Ok(()),
+        Err(Errno::RANGE) => {
+            many.resize(LARGEST_LIST, 0);
+            let length = flistxattr(fd, &mut many[..])?;
+            many.get(..length)
+        }
+        Err(errno) => return Err(errno),
+    };
+    let names = names.unwrap_or_default().split(|byte| *byte == 0);
+    for name in names.filter(|name| may_come_from_an_image(name)) {
+        match fremovexattr(fd, name) {
+            // Removing one may take another away: two names of one ACL on XFS.
+            Ok(()) | Err(Errno::NODATA) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+/// Whether [`translate`] writes extended attributes of this name.
+fn may_come_from_an_image(name: &[u8]) -> bool {
+    match name {
+        b"security.capability" | b"system.posix_acl_access" | b"system.posix_acl_default" => true,
+        _ => name.starts_with(b"user.") && !name.starts_with(b"user.overlay."),
+    }
 }
 
 /// Sets the time of the last change; the time of the last access stays.

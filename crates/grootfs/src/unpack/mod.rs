@@ -14,13 +14,15 @@ use rustix::io::Errno;
 use crate::idmap::IdMappings;
 
 mod attributes;
+mod own;
 mod path;
 pub(crate) mod tar;
+mod times;
 mod tree;
 mod whiteout;
 mod write;
 
-use path::EntryPath;
+pub use path::EntryPath;
 
 /// How deletions of lower layers' files are written down.
 #[derive(Debug, Clone, Copy)]
@@ -62,12 +64,14 @@ pub struct Target<'a> {
 /// What came out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Unpacked {
-    /// Bytes written to regular files (contract 5.1; rewrites count again).
+    /// Bytes written to regular files (contract 5.1; rewrites count again, holes do not).
     pub bytes: u64,
     /// Entries read.
     pub entries: u64,
     /// What was left out or done otherwise, one sentence each kind, for the log.
     pub warnings: Vec<String>,
+    /// Directories that no entry describes, made because something lies in them; parents first.
+    pub undescribed: Vec<EntryPath>,
 }
 
 /// Why a layer cannot be unpacked.
@@ -151,7 +155,7 @@ impl Error {
 ///
 /// On an error the tree is incomplete and must be thrown away.
 pub fn unpack(input: &mut dyn BufRead, target: &Target<'_>) -> Result<Unpacked, Error> {
-    write::Writer::new(target).write_all(&mut tar::Archive::new(input))
+    write::Writer::new(target)?.write_all(&mut tar::Archive::new(input))
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ const LONGEST: usize = 4095;
 const LONGEST_NAME: usize = 255;
 
 /// A path below the layer's root: `a/b/c`; empty for the root itself.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct EntryPath(Vec<u8>);
 
 impl EntryPath {
@@ -34,10 +34,15 @@ impl EntryPath {
         if let Some(base) = base {
             path = Self::clean(None, base.as_os_str().as_bytes())?;
         }
+        // Known before anything is put together: a name may have 2^19 components.
+        let length = path.0.len() + parts.iter().map(|part| part.len() + 1).sum::<usize>();
+        if length > LONGEST + usize::from(path.is_root()) {
+            return Err(refuse("file name too long"));
+        }
         for part in parts {
             path = path.join(part);
         }
-        if path.0.len() > LONGEST { Err(refuse("file name too long")) } else { Ok(path) }
+        Ok(path)
     }
 
     /// A path with one more component.
@@ -52,6 +57,21 @@ impl EntryPath {
     /// Whether this is the root itself.
     pub fn is_root(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Whether it is another path, or lies below that.
+    pub fn is_at_or_below(&self, other: &Self) -> bool {
+        match self.0.strip_prefix(other.0.as_slice()) {
+            None => false,
+            Some(rest) => rest.is_empty() || other.is_root() || rest.starts_with(b"/"),
+        }
+    }
+
+    /// Whether it lies in a directory that is one of AUFS's notes to itself.
+    pub fn is_in_note(&self) -> bool {
+        let slash = self.0.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+        let directory = self.0.get(..slash).unwrap_or_default();
+        directory.split(|byte| *byte == b'/').any(|part| part.starts_with(b".wh..wh."))
     }
 
     /// The directory and the name in it; the root has neither.
@@ -120,7 +140,44 @@ mod tests {
         assert!(EntryPath::clean(None, b"a\0b").is_err());
         assert!(EntryPath::clean(None, &[b'a'; 256]).is_err());
         assert!(EntryPath::clean(None, &b"ab/".repeat(1400)).is_err());
+        assert!(EntryPath::clean(None, &b"ab/".repeat(350_000)).is_err());
+        let longest = [b'd', b'/'].repeat(2047);
+        assert_eq!(EntryPath::clean(None, &longest).unwrap().0.len(), 4093);
+        let below = |raw: &[u8]| EntryPath::clean(Some(Path::new("/b")), raw);
+        assert_eq!(below(&longest).unwrap().0.len(), 4095);
+        assert!(below(&[&longest[..], b"d"].concat()).is_err());
+        assert!(EntryPath::clean(None, &[&longest[..], b"d"].concat()).is_ok());
+        assert!(EntryPath::clean(None, &[&longest[..], b"dd"].concat()).is_err());
         assert_eq!(show(b"a\x1b[2Jb"), "a\\u{1b}[2Jb");
+    }
+
+    #[test]
+    fn lies_below() {
+        let path = |text: &str| EntryPath::clean(None, text.as_bytes()).unwrap();
+        for (path_of, other, expected) in [
+            ("a/b", "a", true),
+            ("a/b", "a/b", true),
+            ("a/b", "", true),
+            ("ab", "a", false),
+            ("a", "a/b", false),
+        ] {
+            assert_eq!(path(path_of).is_at_or_below(&path(other)), expected, "{path_of} {other}");
+        }
+    }
+
+    #[test]
+    fn notes_of_aufs() {
+        for (path, expected) in [
+            (".wh..wh.plnk/1.2", true),
+            ("a/.wh..wh.orph/b/c", true),
+            (".wh..wh.plnk", false),
+            ("a.wh..wh.b/c", false),
+            (".wh.a/b", false),
+            ("a", false),
+        ] {
+            let path = EntryPath::clean(None, path.as_bytes()).unwrap();
+            assert_eq!(path.is_in_note(), expected, "{}", path.show());
+        }
     }
 
     #[test]

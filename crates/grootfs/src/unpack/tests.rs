@@ -4,10 +4,12 @@ use std::fs;
 use std::io::Cursor;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::idmap::IdMappings;
+
+mod overlay;
 
 /// One entry of a hand-made archive.
 struct Item<'a> {
@@ -148,6 +150,56 @@ fn writes_every_kind() {
     assert_eq!(fs::metadata(place.path("bin")).unwrap().permissions().mode() & 0o7777, 0o755);
 }
 
+/// Gives a directory an ACL that everything made in it inherits, and an attribute of an older layer.
+fn give_attributes(directory: &Path) {
+    // Owner, user 33, group, mask, others: tag, permissions, id.
+    let entries = [
+        (1_u16, 7_u16, u32::MAX),
+        (2, 7, 33),
+        (4, 5, u32::MAX),
+        (0x10, 7, u32::MAX),
+        (0x20, 5, u32::MAX),
+    ];
+    let mut acl = 2_u32.to_le_bytes().to_vec();
+    for (tag, permissions, id) in entries {
+        acl.extend_from_slice(&tag.to_le_bytes());
+        acl.extend_from_slice(&permissions.to_le_bytes());
+        acl.extend_from_slice(&id.to_le_bytes());
+    }
+    let flags = rustix::fs::XattrFlags::empty();
+    rustix::fs::setxattr(directory, "system.posix_acl_default", &acl, flags).unwrap();
+    rustix::fs::setxattr(directory, "user.older", b"layer", flags).unwrap();
+}
+
+fn attributes_of(path: &Path) -> String {
+    let mut names = [0_u8; 1024];
+    let length = rustix::fs::llistxattr(path, &mut names[..]).unwrap();
+    String::from_utf8_lossy(&names[..length]).into_owned()
+}
+
+#[test]
+fn entries_have_the_attributes_that_they_name_and_no_others() {
+    let place = Place::new();
+    fs::create_dir(place.path("d")).unwrap();
+    give_attributes(&place.path("d"));
+    place
+        .unpack(&[
+            Item { mode: 0o640, ..file("d/file", b"x") },
+            Item { mode: 0o700, ..dir("d/sub") },
+            Item { mode: 0o200, ..item(b'6', "d/fifo") },
+        ])
+        .unwrap();
+    for (name, mode) in [("d/file", 0o640), ("d/sub", 0o700), ("d/fifo", 0o200)] {
+        let found = fs::metadata(place.path(name)).unwrap().permissions().mode() & 0o7777;
+        assert_eq!((attributes_of(&place.path(name)).as_str(), found), ("", mode), "{name}");
+    }
+    // No entry has described it so far.
+    let kept = attributes_of(&place.path("d"));
+    assert!(kept.contains("posix_acl_default") && kept.contains("user.older"), "{kept}");
+    place.unpack(&[dir("d")]).unwrap();
+    assert_eq!(attributes_of(&place.path("d")), "");
+}
+
 #[test]
 fn later_entries_replace_earlier_ones_without_following() {
     let place = Place::new();
@@ -251,6 +303,12 @@ fn base_directories_hold_hard_links_too() {
     place.base = Some("/home/app".into());
     place.unpack(&[file("a", b"x"), link(b'1', "../b", "/a")]).unwrap();
     assert_eq!(place.names(), ["home", "home/app", "home/app/a", "home/app/b"]);
+    // It stays a directory, as the root does.
+    for entry in [link(b'2', ".", "/etc"), file("a/..", b"x"), link(b'1', "./", "/a")] {
+        assert!(matches!(place.unpack(&[entry]), Err(Error::Refused { .. })));
+    }
+    place.unpack(&[Item { mode: 0o700, ..dir("./") }]).unwrap();
+    assert_eq!(fs::metadata(place.path("home/app")).unwrap().permissions().mode() & 0o777, 0o700);
 }
 
 #[test]
@@ -268,7 +326,7 @@ fn broken_archives_are_errors() {
     let place = Place::new();
     let limits = Limits { bytes: u64::MAX, entries: u64::MAX };
     let good = archive(&[file("a", &[7; 1000]), file("b", b"x")]);
-    for length in [1, 511, 513, 1024, 1535, 1600] {
+    for length in [1, 511, 513, 1024, 1511, 1600] {
         let error = place.unpack_bytes(&good[..length], limits).unwrap_err();
         assert!(matches!(error, Error::UnexpectedEof), "{length}: {error}");
     }
@@ -289,4 +347,65 @@ fn unmapped_owners_are_named() {
     place.mappings.uids = vec!["70000:0:1".parse().unwrap()];
     let error = place.unpack(&[file("etc/x", b"")]).unwrap_err().to_string();
     assert!(error.contains("`etc/x`") && error.contains("user id 0"), "{error}");
+}
+
+#[test]
+fn what_lies_in_notes_of_aufs_is_left_out() {
+    let place = Place::new();
+    place.unpack(&[dir(".wh..wh.plnk"), file(".wh..wh.plnk/1.2", b"x"), file("a", b"x")]).unwrap();
+    assert_eq!(place.names(), ["a"]);
+}
+
+#[test]
+fn a_directory_that_is_described_again_is_the_layers_own() {
+    let place = Place::new();
+    place.unpack(&[dir("a"), file("a/low", b"l"), dir("b"), dir("b/c")]).unwrap();
+    let opaque = item(b'0', "b/.wh..wh..opq");
+    place.unpack(&[dir("a"), item(b'0', ".wh.a"), dir("b/c"), opaque]).unwrap();
+    assert_eq!(place.names(), ["a", "b", "b/c"]);
+}
+
+/// A path may lead to another directory at the end than where its time was read.
+#[test]
+fn times_stay_with_their_directories() {
+    let time = |place: &Place, path: &str| fs::metadata(place.path(path)).unwrap().mtime();
+    let place = Place::new();
+    // Replaced in one layer.
+    place.unpack(&[dir("x/e"), dir("d/e"), file("d/e/f", b""), link(b'2', "d", "x")]).unwrap();
+    assert_eq!(time(&place, "x/e"), 1_500_000_000);
+    // Deleted in a second one, which makes a link of its own there.
+    let place = Place::new();
+    place.unpack(&[dir("x/e"), file("d/e/f", b"")]).unwrap();
+    place.unpack(&[item(b'0', ".wh.d"), link(b'2', "d", "x")]).unwrap();
+    assert_eq!(time(&place, "x/e"), 1_500_000_000);
+}
+
+/// A layer may ask for the same deletion again and again; that costs nothing after the first time.
+#[test]
+fn deletions_are_done_once() {
+    let place = Place::new();
+    place.unpack(&[file("d/low", b"l"), file("d/s/low", b"l")]).unwrap();
+    let names: Vec<String> = (0..2000).map(|number| format!("d/own-{number}")).collect();
+    let mut items: Vec<Item<'_>> = names.iter().map(|name| file(name, b"")).collect();
+    items.extend((0..2000).map(|_| item(b'0', "d/.wh..wh..opq")));
+    let begun = std::time::Instant::now();
+    place.unpack(&items).unwrap();
+    assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert_eq!(place.names().len(), 2001);
+}
+
+/// All tests of this room again, in a process for which `openat2` is missing.
+#[test]
+fn privileged_without_openat2() {
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let mut command = std::process::Command::new("strace");
+    command.args(["-f", "--seccomp-bpf", "-A", "-e", "trace=openat2"]);
+    command.args(["-e", "inject=openat2:error=ENOSYS", "-o"]).arg(log.path());
+    command.arg(std::env::current_exe().unwrap());
+    command.args(["unpack::", "--skip", "without_openat2"]);
+    let output = testkit::command::run(&mut command).success();
+    assert!(output.contains("test result: ok. 3"), "{output}");
+    let log = fs::read_to_string(log.path()).unwrap();
+    assert!(log.contains("(INJECTED)"), "nothing was injected");
+    assert!(!log.lines().any(|line| line.contains("openat2") && !line.contains("ENOSYS")));
 }

@@ -1,35 +1,43 @@
 //! The directory tree that a layer is written into.
 //!
-//! Every path is resolved by the kernel inside the layer's root (`openat2(2)`, `RESOLVE_IN_ROOT`):
-//! links, `..` and absolute targets stay inside, as in a chroot. The last component is never
-//! followed: what is there is replaced.
+//! Every path is resolved inside the layer's root ([`groot_sys::resolve`]): links, `..` and absolute
+//! targets stay inside, as in a chroot. The last component is never followed: what is there is
+//! replaced.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
-use std::hash::{BuildHasher, RandomState};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::rc::Rc;
 
+use groot_sys::resolve;
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid, XattrFlags, fchown, fsetxattr,
-    fstat, mkdirat, openat2, statat, unlinkat,
+    AtFlags, FileType, Gid, Mode, Stat, Uid, fchmod, fchown, fgetxattr, fstat, mkdirat, statat,
 };
 use rustix::io::Errno;
 
+use super::own::Own;
 use super::path::EntryPath;
-use super::{Error, OnDisk, Target};
+use super::tar::Time;
+use super::times::Times;
+use super::{Error, OnDisk, Target, attributes};
 use crate::idmap::Owner;
 
-/// How often a resolution is tried again that a rename elsewhere on the system has disturbed.
-const TRIES: u32 = 128;
+mod lower;
+mod overlay;
+
+/// Directories that are kept open: neighbours in an archive are neighbours in the tree.
+const MOST_OPEN: usize = 32;
+
+/// Most directories that are remembered as made without an entry; see [`Tree::undescribed`].
+const MOST_UNDESCRIBED: usize = 64 * 1024;
 
 /// An open directory of the tree.
 #[derive(Debug, Clone)]
 pub struct Directory {
     fd: Rc<OwnedFd>,
-    inode: u64,
+    /// Whether new files get its group and mode, and not what they are made with.
+    inherits: bool,
 }
 
 impl Directory {
@@ -37,6 +45,20 @@ impl Directory {
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+
+    /// Whether what is made in it may have another group or mode than it was made with: because of a
+    /// set-gid bit, or a default ACL.
+    pub fn inherits(&self) -> bool {
+        self.inherits
+    }
+}
+
+#[derive(Debug)]
+struct Open {
+    path: EntryPath,
+    directory: Directory,
+    /// Whether its time is remembered.
+    touched: bool,
 }
 
 /// The tree, and what this layer has written to it.
@@ -46,13 +68,16 @@ pub struct Tree<'a> {
     on_disk: OnDisk<'a>,
     /// Who owns directories that no entry describes.
     owner: Owner,
-    /// The directory of the last entry: neighbours in an archive are neighbours in the tree.
-    last: Option<(EntryPath, Directory)>,
-    /// Hashes of (inode of the directory, name) of what this layer wrote, where lower layers are in the
-    /// same tree. Hashes, so that memory stays small; keyed at random, so that nobody finds two
-    /// names with the same one.
-    written: Option<HashSet<u64>>,
-    hashes: RandomState,
+    /// The last one was used last.
+    open: Vec<Open>,
+    /// What the layer wrote.
+    pub own: Own,
+    times: Times,
+    /// Directories that were made because something lies in them.
+    undescribed: HashSet<EntryPath>,
+    /// Inodes of directories in which nothing of the layers below is left: a layer may ask for
+    /// that as often as it likes, and have as many files of its own there.
+    cleared: HashSet<u64>,
 }
 
 impl<'a> Tree<'a> {
@@ -66,9 +91,11 @@ impl<'a> Tree<'a> {
                 uid: root_id(target.mappings.host_uid(0)),
                 gid: root_id(target.mappings.host_gid(0)),
             },
-            last: None,
-            written: matches!(target.on_disk, OnDisk::Plain).then(HashSet::new),
-            hashes: RandomState::new(),
+            open: Vec::with_capacity(MOST_OPEN),
+            own: Own::new(target.root, target.on_disk),
+            times: Times::default(),
+            undescribed: HashSet::new(),
+            cleared: HashSet::new(),
         }
     }
 
@@ -78,68 +105,202 @@ impl<'a> Tree<'a> {
     }
 
     /// Opens an existing directory.
-    pub fn open(&self, path: &EntryPath) -> Result<Directory, Errno> {
-        let fd = open_in_root(self.root, path.as_path())?;
-        let inode = fstat(&fd)?.st_ino;
-        Ok(Directory { fd: Rc::new(fd), inode })
-    }
-
-    /// Opens a directory; makes it and its parents where they are missing.
-    pub fn open_or_make(&mut self, path: &EntryPath) -> Result<Directory, Error> {
-        if let Some((last, directory)) = &self.last
-            && last == path
-        {
-            return Ok(directory.clone());
+    pub fn open(&mut self, path: &EntryPath) -> Result<Directory, Errno> {
+        if let Some(position) = self.open.iter().rposition(|open| open.path == *path) {
+            let found = self.open.remove(position);
+            let directory = found.directory.clone();
+            self.open.push(found);
+            return Ok(directory);
         }
-        let directory = match self.open(path) {
-            Ok(directory) => directory,
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => self.make_parents(path)?,
-            Err(errno) => return Err(Error::entry("creating directory", path, errno)),
-        };
-        self.last = Some((path.clone(), directory.clone()));
+        let directory = Directory { fd: Rc::new(self.resolve(path)?), inherits: true };
+        if self.open.len() >= MOST_OPEN {
+            self.open.remove(0);
+        }
+        self.open.push(Open { path: path.clone(), directory: directory.clone(), touched: false });
         Ok(directory)
     }
 
-    /// Walks down and makes what is missing (contract D2.22): 0755, owned by the mapped root.
-    fn make_parents(&mut self, path: &EntryPath) -> Result<Directory, Error> {
+    fn resolve(&self, path: &EntryPath) -> Result<OwnedFd, Errno> {
+        let (parent, name) = path.split();
+        let from = self.open.iter().rfind(|open| open.path == parent && !path.is_root());
+        if let Some(from) = from {
+            match resolve::directory_beneath(from.directory.fd(), name) {
+                // A link leads somewhere else in the tree.
+                Err(error) if matches!(error.errno(), Errno::NOTDIR | Errno::LOOP) => {}
+                other => return other.map_err(|error| error.errno()),
+            }
+        }
+        resolve::directory_in_root(self.root, path.as_path()).map_err(|error| error.errno())
+    }
+
+    /// Opens a directory in order to change what is in it.
+    pub fn open_to_change(&mut self, path: &EntryPath) -> Result<Directory, Errno> {
+        let mut directory = self.open(path)?;
+        if let Some(open) = self.open.last_mut()
+            && !open.touched
+        {
+            let found = fstat(directory.fd())?;
+            self.times.touched(path, &found);
+            let sets_group = Mode::from_raw_mode(found.st_mode).contains(Mode::SGID);
+            open.directory.inherits = sets_group || has_default_acl(directory.fd())?;
+            open.touched = true;
+            directory = open.directory.clone();
+        }
+        if self.times.is_full() {
+            self.set_times()?;
+        }
+        Ok(directory)
+    }
+
+    /// The same; makes the directory and its parents where they are missing.
+    pub fn open_or_make(&mut self, path: &EntryPath) -> Result<Directory, Error> {
+        let made = self.open_or_make_unless(path, false)?;
+        made.ok_or_else(|| Error::entry("creating directory", path, Errno::NOTDIR))
+    }
+
+    /// The same, but where something else stands in the way that this layer wrote, that stays:
+    /// below it nothing of the layers below can be seen, and there is nothing to delete.
+    pub fn open_or_make_around(&mut self, path: &EntryPath) -> Result<Option<Directory>, Error> {
+        self.open_or_make_unless(path, true)
+    }
+
+    fn open_or_make_unless(
+        &mut self,
+        path: &EntryPath,
+        taken: bool,
+    ) -> Result<Option<Directory>, Error> {
+        match self.open_to_change(path) {
+            Ok(directory) => Ok(Some(directory)),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => self.make_parents(path, taken),
+            Err(errno) => Err(Error::entry("creating directory", path, errno)),
+        }
+    }
+
+    /// Walks down and makes what is missing (contract D2.22): 0755, owned by the mapped root. With
+    /// `unless_taken`, stops in front of what is there and no directory.
+    fn make_parents(
+        &mut self,
+        path: &EntryPath,
+        unless_taken: bool,
+    ) -> Result<Option<Directory>, Error> {
         let mut at = EntryPath::default();
         let failed = |at: &EntryPath, errno| Error::entry("creating directory", at, errno);
-        let mut directory = self.open(&at).map_err(|errno| failed(&at, errno))?;
+        let mut directory = self.open_to_change(&at).map_err(|errno| failed(&at, errno))?;
         for name in path.components() {
             let next = at.join(name);
-            directory = match self.open(&next) {
+            let name = OsStr::from_bytes(name);
+            directory = match self.open_to_change(&next) {
                 Ok(directory) => directory,
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP)
+                    if unless_taken
+                        && self.stat(&directory, name).map_err(|e| failed(&next, e))?.is_some() =>
+                {
+                    return Ok(None);
+                }
                 Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => self
-                    .make_directory(&directory, OsStr::from_bytes(name))
-                    .and_then(|()| self.open(&next))
+                    .make_parent(&directory, &next, name)
+                    .and_then(|()| self.open_to_change(&next))
                     .map_err(|errno| failed(&next, errno))?,
                 Err(errno) => return Err(failed(&next, errno)),
             };
             at = next;
         }
-        Ok(directory)
+        Ok(Some(directory))
     }
 
-    /// Makes a directory in place of whatever is there and no directory.
-    pub fn make_directory(&mut self, parent: &Directory, name: &OsStr) -> Result<(), Errno> {
-        // Its files stay visible through a new directory unless that is opaque.
-        let mut opaque = false;
-        if let Some(found) = self.stat(parent, name)? {
-            if FileType::from_raw_mode(found.st_mode).is_dir() {
-                return Ok(());
-            }
-            opaque = is_whiteout(&found) && matches!(self.on_disk, OnDisk::Overlay { .. });
-            self.remove(parent, name)?;
+    fn make_parent(
+        &mut self,
+        parent: &Directory,
+        path: &EntryPath,
+        name: &OsStr,
+    ) -> Result<(), Errno> {
+        if !self.make_directory(parent, name, Mode::from_raw_mode(0o755))? {
+            return Ok(());
         }
-        mkdirat(parent.fd(), name, Mode::from_raw_mode(0o755))?;
-        let made = open_beneath(parent.fd(), name)?;
-        fchown(&made, Some(Uid::from_raw(self.owner.uid)), Some(Gid::from_raw(self.owner.gid)))?;
+        let made = resolve::directory_beneath(parent.fd(), name).map_err(|error| error.errno())?;
+        let (uid, gid) = (Uid::from_raw(self.owner.uid), Gid::from_raw(self.owner.gid));
+        fchown(&made, Some(uid), Some(gid))?;
         // The umask may have taken bits away.
-        rustix::fs::fchmod(&made, Mode::from_raw_mode(0o755))?;
-        if opaque {
-            set_opaque(made.as_fd())?;
+        fchmod(&made, Mode::from_raw_mode(0o755))?;
+        if self.undescribed.len() < MOST_UNDESCRIBED {
+            self.undescribed.insert(path.clone());
         }
-        self.wrote(parent, name);
+        Ok(())
+    }
+
+    /// Makes a directory in place of whatever is there and no directory; returns whether it did.
+    pub fn make_directory(
+        &mut self,
+        parent: &Directory,
+        name: &OsStr,
+        mode: Mode,
+    ) -> Result<bool, Errno> {
+        match mkdirat(parent.fd(), name, mode) {
+            Ok(()) => {
+                self.own.made(parent.fd(), name)?;
+                return Ok(true);
+            }
+            Err(Errno::EXIST) => {}
+            Err(errno) => return Err(errno),
+        }
+        let Some(found) = self.stat(parent, name)? else { return Err(Errno::EXIST) };
+        if FileType::from_raw_mode(found.st_mode).is_dir() {
+            self.own.claimed(parent.fd(), name, &found)?;
+            return Ok(false);
+        }
+        self.remove(parent, name)?;
+        mkdirat(parent.fd(), name, mode)?;
+        self.own.made(parent.fd(), name)?;
+        // What was there, a whiteout or a file, hid the files of lower layers; they would be seen
+        // again through a new directory unless that is opaque.
+        if matches!(self.on_disk, OnDisk::Overlay { .. }) {
+            let made =
+                resolve::directory_beneath(parent.fd(), name).map_err(|error| error.errno())?;
+            overlay::set_opaque(made.as_fd())?;
+        }
+        Ok(true)
+    }
+
+    /// An entry describes a directory.
+    pub fn described(&mut self, path: &EntryPath, time: Time) -> Result<(), Errno> {
+        if !self.undescribed.is_empty() {
+            self.undescribed.remove(path);
+        }
+        // What it hands on may have changed.
+        self.open.retain(|open| open.path != *path);
+        self.times.described(path, time);
+        if self.times.is_full() { self.set_times() } else { Ok(()) }
+    }
+
+    /// Directories that no entry describes, parents first. On overlay they stand for those of the
+    /// layers below, and should look like them.
+    pub fn undescribed(&mut self) -> Vec<EntryPath> {
+        let mut paths: Vec<EntryPath> = std::mem::take(&mut self.undescribed).into_iter().collect();
+        paths.sort();
+        paths
+    }
+
+    /// Sets the times of all directories that have changed.
+    pub fn set_times(&mut self) -> Result<(), Errno> {
+        for (path, remembered) in self.times.take() {
+            let (parent, name) = path.split();
+            let opened = if path.is_root() {
+                self.resolve(&path)
+            } else {
+                self.open(&parent).and_then(|parent| {
+                    resolve::directory_beneath(parent.fd(), name).map_err(|error| error.errno())
+                })
+            };
+            // A later entry may have put something else in its place.
+            let Ok(directory) = opened else { continue };
+            if let Some(inode) = remembered.inode
+                && fstat(&directory)?.st_ino != inode
+            {
+                continue;
+            }
+            attributes::set_time(directory.as_fd(), remembered.time)?;
+        }
+        self.open.clear();
         Ok(())
     }
 
@@ -154,7 +315,16 @@ impl<'a> Tree<'a> {
 
     /// Removes what is at a name, with everything below it.
     pub fn remove(&mut self, parent: &Directory, name: &OsStr) -> Result<(), Errno> {
-        self.last = None;
+        let found = self.stat(parent, name)?;
+        let is_file = |found: Stat| FileType::from_raw_mode(found.st_mode).is_file();
+        if !found.is_some_and(is_file) {
+            let is_parent = |open: &&Open| Rc::ptr_eq(&open.directory.fd, &parent.fd);
+            if let Some(open) = self.open.iter().find(is_parent) {
+                self.times.forget(&open.path.join(name.as_bytes()));
+            }
+            // Paths may lead somewhere else now.
+            self.open.clear();
+        }
         groot_sys::fs::remove_tree(parent.fd(), name).map_err(|error| error.errno())
     }
 
@@ -172,110 +342,15 @@ impl<'a> Tree<'a> {
             }
             other => other?,
         };
-        self.wrote(parent, name);
+        self.own.made(parent.fd(), name)?;
         Ok(made)
     }
-
-    /// Remembers that this layer wrote something.
-    pub fn wrote(&mut self, parent: &Directory, name: &OsStr) {
-        let hash = self.hashes.hash_one((parent.inode, name.as_bytes()));
-        if let Some(written) = &mut self.written {
-            written.insert(hash);
-        }
-    }
-
-    fn has_written(&self, inode: u64, name: &[u8]) -> bool {
-        let hash = self.hashes.hash_one((inode, name));
-        self.written.as_ref().is_some_and(|written| written.contains(&hash))
-    }
-
-    /// Removes what lower layers have at a name, and keeps what this layer wrote there.
-    pub fn remove_lower(&mut self, directory: &EntryPath, name: &OsStr) -> Result<(), Errno> {
-        let parent = match self.open(directory) {
-            // A directory that no lower layer has: nothing to delete.
-            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
-            other => other?,
-        };
-        let Some(found) = self.stat(&parent, name)? else { return Ok(()) };
-        let written = self.has_written(parent.inode, name.as_bytes());
-        if FileType::from_raw_mode(found.st_mode).is_dir() {
-            self.clear_lower(&directory.join(name.as_bytes()))?;
-        }
-        if written {
-            return Ok(());
-        }
-        self.last = None;
-        let is_directory = FileType::from_raw_mode(found.st_mode).is_dir();
-        let flags = if is_directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
-        match unlinkat(parent.fd(), name, flags) {
-            // This layer wrote something into it.
-            Err(Errno::NOTEMPTY) => Ok(()),
-            other => other,
-        }
-    }
-
-    /// Removes what lower layers have in a directory, and keeps what this layer wrote.
-    pub fn clear_lower(&mut self, path: &EntryPath) -> Result<(), Errno> {
-        self.last = None;
-        let mut directories: Vec<(EntryPath, u64)> = vec![(path.clone(), 0)];
-        // By paths and not by open directories, so that no depth uses up our descriptors.
-        let mut next = 0;
-        while let Some((path, _)) = directories.get(next).cloned() {
-            next += 1;
-            let directory = match self.open(&path) {
-                Err(Errno::NOENT | Errno::NOTDIR) => continue,
-                other => other?,
-            };
-            let names = groot_sys::fs::names(directory.fd()).map_err(|error| error.errno())?;
-            for name in names {
-                let name = name.to_bytes();
-                let os = OsStr::from_bytes(name);
-                let Some(found) = self.stat(&directory, os)? else { continue };
-                if FileType::from_raw_mode(found.st_mode).is_dir() {
-                    directories.push((path.join(name), directory.inode));
-                } else if !self.has_written(directory.inode, name) {
-                    unlinkat(directory.fd(), os, AtFlags::empty())?;
-                }
-            }
-        }
-        for (path, parent_inode) in directories.into_iter().skip(1).rev() {
-            let (parent, name) = path.split();
-            if self.has_written(parent_inode, name.as_bytes()) {
-                continue;
-            }
-            match unlinkat(self.open(&parent)?.fd(), name, AtFlags::REMOVEDIR) {
-                Ok(()) | Err(Errno::NOTEMPTY) => {}
-                Err(errno) => return Err(errno),
-            }
-        }
-        Ok(())
-    }
 }
 
-/// Whether this is what overlay takes for a deletion.
-pub fn is_whiteout(found: &Stat) -> bool {
-    FileType::from_raw_mode(found.st_mode).is_char_device() && found.st_rdev == 0
-}
-
-/// Lets a directory hide the directories of lower layers at the same path.
-pub fn set_opaque(directory: BorrowedFd<'_>) -> Result<(), Errno> {
-    fsetxattr(directory, c"trusted.overlay.opaque", b"y", XattrFlags::empty())
-}
-
-fn open_in_root(root: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
-    let mut tries = 0;
-    loop {
-        match openat2(root, path, flags, Mode::empty(), resolve) {
-            Err(Errno::AGAIN | Errno::INTR) if tries < TRIES => tries += 1,
-            other => return other,
-        }
+fn has_default_acl(directory: BorrowedFd<'_>) -> Result<bool, Errno> {
+    match fgetxattr(directory, c"system.posix_acl_default", &mut [0_u8; 0][..]) {
+        Ok(_) => Ok(true),
+        Err(Errno::NODATA | Errno::NOTSUP) => Ok(false),
+        Err(errno) => Err(errno),
     }
-}
-
-/// Opens a directory by one name that is no link.
-pub fn open_beneath(parent: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    openat2(parent, name, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_XDEV)
 }

@@ -2,13 +2,14 @@
 //! `.wh..wh..opq` for everything in a directory.
 
 use std::ffi::OsStr;
+use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 
-use rustix::fs::{AtFlags, FileType, Mode, linkat, mknodat};
+use rustix::fs::{AtFlags, FileType, Mode, Stat, linkat, mknodat};
 use rustix::io::Errno;
 
 use super::path::EntryPath;
-use super::tree::{self, Tree, open_beneath};
+use super::tree::{Directory, Tree};
 use super::{Error, OnDisk};
 
 /// What a base name of this kind asks for.
@@ -56,34 +57,43 @@ pub fn apply(tree: &mut Tree<'_>, directory: &EntryPath, whiteout: &Whiteout) ->
             Err(_) => tree.open_or_make(directory).map(drop),
         },
         (Whiteout::Opaque, OnDisk::Overlay { .. }) => {
-            let opened = tree.open_or_make(directory)?;
-            tree::set_opaque(opened.fd()).map_err(failed)
+            tree.open_or_make(directory)?;
+            tree.hide_lower(directory).map_err(failed)
         }
         (Whiteout::Of(victim), OnDisk::Overlay { whiteout_device }) => {
-            let parent = tree.open_or_make(directory)?;
+            // What this layer wrote in its way hides the lower file anyway.
+            let Some(parent) = tree.open_or_make_around(directory)? else { return Ok(()) };
             let name = OsStr::from_bytes(victim);
             if let Some(found) = tree.stat(&parent, name).map_err(failed)? {
-                // What this layer wrote itself hides the lower file anyway; a directory only
-                // does when it is opaque.
-                if !FileType::from_raw_mode(found.st_mode).is_dir() {
+                // A directory does so only when it is opaque; one that only held deletions goes.
+                let is_directory = FileType::from_raw_mode(found.st_mode).is_dir();
+                if !is_directory || !tree.hide_or_remove(&path).map_err(failed)? {
                     return Ok(());
                 }
-                let fd = open_beneath(parent.fd(), name).map_err(failed)?;
-                return tree::set_opaque(std::os::fd::AsFd::as_fd(&fd)).map_err(failed);
             }
-            let empty = c"";
-            match linkat(whiteout_device, empty, parent.fd(), name, AtFlags::EMPTY_PATH) {
-                Ok(()) => return Ok(()),
-                // As many links as the file system allows, or a device that cannot be linked.
-                Err(Errno::MLINK | Errno::PERM | Errno::XDEV | Errno::NOENT) => {}
-                Err(errno) => {
-                    return Err(Error::entry("failed to create whiteout node", &path, errno));
-                }
+            if tree.is_hidden(directory).map_err(failed)? {
+                return Ok(());
             }
-            mknodat(parent.fd(), name, FileType::CharacterDevice, Mode::empty(), 0)
+            make(&parent, name, whiteout_device)
                 .map_err(|errno| Error::entry("failed to create whiteout node", &path, errno))
         }
     }
+}
+
+/// Makes overlay's mark of a deletion.
+fn make(parent: &Directory, name: &OsStr, device: BorrowedFd<'_>) -> Result<(), Errno> {
+    match linkat(device, c"", parent.fd(), name, AtFlags::EMPTY_PATH) {
+        // As many links as the file system allows, or a device that cannot be linked.
+        Err(Errno::MLINK | Errno::PERM | Errno::XDEV | Errno::NOENT) => {
+            mknodat(parent.fd(), name, FileType::CharacterDevice, Mode::empty(), 0)
+        }
+        other => other,
+    }
+}
+
+/// Whether this is what overlay takes for a deletion.
+pub fn is_mark(found: &Stat) -> bool {
+    FileType::from_raw_mode(found.st_mode).is_char_device() && found.st_rdev == 0
 }
 
 #[cfg(test)]

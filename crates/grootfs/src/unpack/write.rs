@@ -5,16 +5,19 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
+use groot_sys::resolve::directory_beneath;
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, OFlags, Uid, chownat, ftruncate, linkat, mknodat, openat,
     symlinkat, utimensat,
 };
 use rustix::io::{Errno, pwrite, write};
 
+use super::attributes::Made;
 use super::path::{self, EntryPath};
-use super::tar::{Archive, Entry, Extent, Kind, Time};
-use super::tree::{Directory, Tree, open_beneath};
+use super::tar::{Archive, Entry, Extent, Kind};
+use super::tree::{Directory, Tree};
 use super::{Error, Target, Unpacked, attributes, whiteout};
+use crate::idmap::Owner;
 
 /// Different warnings that are kept of one layer; the rest would only fill the log.
 const MOST_WARNINGS: usize = 20;
@@ -22,26 +25,28 @@ const MOST_WARNINGS: usize = 20;
 /// Writes the entries of one layer.
 pub struct Writer<'a> {
     target: &'a Target<'a>,
+    /// The root of the layer: of the tree, or the base directory.
+    top: EntryPath,
     tree: Tree<'a>,
     bytes: u64,
     entries: u64,
     /// What was left out, and how often.
     warnings: BTreeMap<String, u64>,
-    /// Times of directories, set when nothing is written into them any more.
-    times: Vec<(EntryPath, Time)>,
+    made: Made,
 }
 
 impl<'a> Writer<'a> {
     /// Begins a layer.
-    pub fn new(target: &'a Target<'a>) -> Self {
-        Self {
+    pub fn new(target: &'a Target<'a>) -> Result<Self, Error> {
+        Ok(Self {
             target,
+            top: EntryPath::clean(target.base_directory, b"")?,
             tree: Tree::new(target),
             bytes: 0,
             entries: 0,
             warnings: BTreeMap::new(),
-            times: Vec::new(),
-        }
+            made: Made::by_us(),
+        })
     }
 
     /// Writes all entries.
@@ -53,7 +58,9 @@ impl<'a> Writer<'a> {
             }
             self.write(&entry, archive)?;
         }
-        self.set_directory_times()?;
+        self.tree.set_times().map_err(|errno| {
+            Error::entry("setting the modtime for file", &EntryPath::default(), errno)
+        })?;
         let warnings = self
             .warnings
             .into_iter()
@@ -63,7 +70,8 @@ impl<'a> Writer<'a> {
                 },
             )
             .collect();
-        Ok(Unpacked { bytes: self.bytes, entries: self.entries, warnings })
+        let undescribed = self.tree.undescribed();
+        Ok(Unpacked { bytes: self.bytes, entries: self.entries, warnings, undescribed })
     }
 
     fn warn(&mut self, warning: String) {
@@ -77,12 +85,15 @@ impl<'a> Writer<'a> {
 
     fn write(&mut self, entry: &Entry, archive: &mut Archive<'_>) -> Result<(), Error> {
         let path = EntryPath::clean(self.target.base_directory, &entry.path)?;
+        if path.is_in_note() {
+            return Ok(());
+        }
+        if path == self.top {
+            return self.root(entry, &path);
+        }
         let (directory, name) = path.split();
         if let Some(whiteout) = whiteout::parse(name) {
             return whiteout::apply(&mut self.tree, &directory, &whiteout);
-        }
-        if path.is_root() {
-            return self.root(entry, &path);
         }
         match entry.kind {
             Kind::Device => self.warn("devices are left out".to_owned()),
@@ -128,9 +139,15 @@ impl<'a> Writer<'a> {
             .tree
             .open(path)
             .map_err(|errno| Error::entry("creating directory", path, errno))?;
-        self.attributes(root.fd(), entry, path)?;
-        self.times.push((path.clone(), entry.mtime));
-        Ok(())
+        let owner = attributes::owner(entry, path, self.target.mappings)?;
+        self.attributes(root.fd(), entry, path, owner, None)?;
+        self.described(entry, path)
+    }
+
+    fn described(&mut self, entry: &Entry, path: &EntryPath) -> Result<(), Error> {
+        self.tree
+            .described(path, entry.mtime)
+            .map_err(|errno| Error::entry("setting the modtime for file", path, errno))
     }
 
     fn attributes(
@@ -138,10 +155,17 @@ impl<'a> Writer<'a> {
         fd: std::os::fd::BorrowedFd<'_>,
         entry: &Entry,
         path: &EntryPath,
+        owner: Owner,
+        made: Option<Made>,
     ) -> Result<(), Error> {
         let mappings = self.target.mappings;
-        let owner = attributes::owner(entry, path, mappings)?;
-        attributes::apply(fd, entry, path, owner, mappings, &mut |warning| self.warn(warning))
+        let mut warn = |warning| self.warn(warning);
+        attributes::apply(fd, entry, path, owner, made, (mappings, &mut warn))
+    }
+
+    /// What a new file in a directory has by itself.
+    fn made_in(&self, parent: &Directory) -> Option<Made> {
+        (!parent.inherits()).then_some(self.made)
     }
 
     fn file(
@@ -152,7 +176,13 @@ impl<'a> Writer<'a> {
         name: &OsStr,
         archive: &mut Archive<'_>,
     ) -> Result<(), Error> {
-        let within = self.bytes.checked_add(entry.size);
+        let owner = attributes::owner(entry, path, self.target.mappings)?;
+        // Holes take no room.
+        let stored = match &entry.extents {
+            None => entry.size,
+            Some(extents) => extents.iter().map(|extent| extent.length).sum(),
+        };
+        let within = self.bytes.checked_add(stored);
         self.bytes = within
             .filter(|bytes| *bytes <= self.target.limits.bytes)
             .ok_or(Error::TooManyBytes(self.target.limits.bytes))?;
@@ -160,14 +190,14 @@ impl<'a> Writer<'a> {
         let file = self
             .tree
             .replace(parent, name, || {
-                openat(parent.fd(), name, flags | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR)
+                openat(parent.fd(), name, flags | OFlags::CLOEXEC, Made::mode(entry))
             })
             .map_err(|errno| Error::entry("creating file", path, errno))?;
         match &entry.extents {
             None => copy(archive, &file, path)?,
             Some(extents) => copy_extents(archive, &file, extents, entry.size, path)?,
         }
-        self.attributes(file.as_fd(), entry, path)?;
+        self.attributes(file.as_fd(), entry, path, owner, self.made_in(parent))?;
         attributes::set_time(file.as_fd(), entry.mtime)
             .map_err(|errno| Error::entry("setting the modtime for file", path, errno))
     }
@@ -180,12 +210,15 @@ impl<'a> Writer<'a> {
         name: &OsStr,
     ) -> Result<(), Error> {
         let failed = |errno| Error::entry("creating directory", path, errno);
-        self.tree.make_directory(parent, name).map_err(failed)?;
-        self.tree.wrote(parent, name);
-        let directory = open_beneath(parent.fd(), name).map_err(failed)?;
-        self.attributes(directory.as_fd(), entry, path)?;
-        self.times.push((path.clone(), entry.mtime));
-        Ok(())
+        let owner = attributes::owner(entry, path, self.target.mappings)?;
+        let is_new = self.tree.make_directory(parent, name, Made::mode(entry)).map_err(failed)?;
+        let made = self.made_in(parent).filter(|_| is_new);
+        if !made.is_some_and(|made| made.is_right(entry, owner)) {
+            let directory =
+                directory_beneath(parent.fd(), name).map_err(|error| failed(error.errno()))?;
+            self.attributes(directory.as_fd(), entry, path, owner, made)?;
+        }
+        self.described(entry, path)
     }
 
     fn symlink(
@@ -214,14 +247,18 @@ impl<'a> Writer<'a> {
         name: &OsStr,
     ) -> Result<(), Error> {
         let owner = attributes::owner(entry, path, self.target.mappings)?;
-        let mode = Mode::from_raw_mode(entry.mode & 0o7777);
         let failed = |errno| Error::entry("creating fifo", path, errno);
+        // Ours to open, whatever its mode will be.
+        let mode = Mode::RUSR | Mode::WUSR;
         self.tree
             .replace(parent, name, || mknodat(parent.fd(), name, FileType::Fifo, mode, 0))
             .map_err(failed)?;
-        self.name_attributes(entry, path, parent, name, owner)?;
-        // Made by us a moment ago, so it is no link; the umask may have taken bits away.
-        rustix::fs::chmodat(parent.fd(), name, mode, AtFlags::empty()).map_err(failed)
+        // By descriptor, as ACLs need one; a reader that does not wait needs no writer.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fifo = openat(parent.fd(), name, flags, Mode::empty()).map_err(failed)?;
+        self.attributes(fifo.as_fd(), entry, path, owner, None)?;
+        attributes::set_time(fifo.as_fd(), entry.mtime)
+            .map_err(|errno| Error::entry("setting the modtime for file", path, errno))
     }
 
     /// Owner and time of something that cannot be opened.
@@ -231,7 +268,7 @@ impl<'a> Writer<'a> {
         path: &EntryPath,
         parent: &Directory,
         name: &OsStr,
-        owner: crate::idmap::Owner,
+        owner: Owner,
     ) -> Result<(), Error> {
         let flags = AtFlags::SYMLINK_NOFOLLOW;
         let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
@@ -261,6 +298,8 @@ impl<'a> Writer<'a> {
         let (directory, target_name) = target.split();
         let from = self.tree.open(&directory).map_err(failed)?;
         let found = self.tree.stat(&from, target_name).map_err(failed)?;
+        // What this layer deletes is not there.
+        let found = found.filter(|found| !whiteout::is_mark(found));
         let found = found.ok_or(Errno::NOENT).map_err(failed)?;
         if FileType::from_raw_mode(found.st_mode).is_dir() {
             return Err(failed(Errno::ISDIR));
@@ -278,25 +317,8 @@ impl<'a> Writer<'a> {
             .replace(parent, name, || {
                 linkat(from.fd(), target_name, parent.fd(), name, AtFlags::empty())
             })
+            .and_then(|()| self.tree.own.claimed(parent.fd(), name, &found))
             .map_err(failed)
-    }
-
-    fn set_directory_times(&mut self) -> Result<(), Error> {
-        // Setting one changes nothing in another, so the order is free; the last word of an
-        // archive about a directory wins.
-        for (path, time) in std::mem::take(&mut self.times) {
-            let (parent, name) = path.split();
-            let directory = if path.is_root() {
-                self.tree.open(&path).and_then(|root| open_beneath(root.fd(), OsStr::new(".")))
-            } else {
-                self.tree.open(&parent).and_then(|parent| open_beneath(parent.fd(), name))
-            };
-            // A later entry may have put something else in its place.
-            let Ok(directory) = directory else { continue };
-            attributes::set_time(directory.as_fd(), time)
-                .map_err(|errno| Error::entry("setting the modtime for file", &path, errno))?;
-        }
-        Ok(())
     }
 }
 

@@ -24,6 +24,7 @@ macro_rules! on_both_drivers {
     )+};
 }
 
+mod against_the_model;
 mod at_once;
 mod backing_file;
 mod bad_images;
@@ -35,11 +36,14 @@ mod configuration;
 mod delete;
 mod delete_store;
 mod fixture;
+mod hostile;
 mod init_store;
 mod many_layers;
 mod registry;
+mod rename_race;
 mod run;
 mod stats;
 mod tar;
 mod tree;
+mod undescribed;
 mod without_mount;

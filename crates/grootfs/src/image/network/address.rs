@@ -71,7 +71,7 @@ impl Address {
     pub fn join(&self, location: &str) -> Result<Self, String> {
         let location = location.split('#').next().unwrap_or_default();
         let scheme = if self.is_https() { "https" } else { "http" };
-        let absolute = if location.contains("://") && !location.starts_with(['/', '?', '.']) {
+        let absolute = if has_scheme(location) {
             location.to_owned()
         } else if let Some(rest) = location.strip_prefix("//") {
             format!("{scheme}://{rest}")
@@ -85,6 +85,13 @@ impl Address {
         };
         Self::parse(&absolute)
     }
+}
+
+/// Whether a location is an absolute URL, and not one that has another in its query.
+fn has_scheme(location: &str) -> bool {
+    let scheme = location.split_once("://").map_or("", |(scheme, _)| scheme);
+    scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
 }
 
 /// Shown without the query: signed URLs of blob stores carry secrets there.

@@ -106,6 +106,8 @@ pub struct Response {
     pub headers: HeaderMap,
     /// Where it came from, after redirects.
     pub address: Address,
+    /// How often it was asked for.
+    pub tries: u32,
     body: ureq::BodyReader<'static>,
 }
 
@@ -186,6 +188,7 @@ impl Network {
             status: parts.status,
             headers: parts.headers,
             address: address.clone(),
+            tries: 1,
             body: body.into_with_config().limit(u64::MAX).reader(),
         })
     }

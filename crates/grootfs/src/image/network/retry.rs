@@ -8,9 +8,9 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, SystemTime};
 
 use ureq::http::StatusCode;
-use ureq::http::header::RETRY_AFTER;
+use ureq::http::header::{HeaderMap, RETRY_AFTER};
 
-use super::{Error, Network, Request, Response};
+use super::{Address, Error, Network, Request, Response};
 
 /// When to give up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,7 +106,55 @@ impl<'a> Attempts<'a> {
     }
 }
 
+/// An answer that was read to its end.
+#[derive(Debug)]
+pub struct Whole {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Where it came from, after redirects.
+    pub address: Address,
+    /// Its body.
+    pub bytes: Vec<u8>,
+}
+
+impl Whole {
+    /// A header's text; empty where it is missing or no text.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+}
+
+impl Response {
+    /// Reads the whole answer, if its body is not longer than `most` bytes.
+    pub fn whole(mut self, most: u64) -> Result<Whole, Error> {
+        let headers = std::mem::take(&mut self.headers);
+        let (status, address) = (self.status, self.address.clone());
+        Ok(Whole { status, headers, address, bytes: self.bytes(most)? })
+    }
+}
+
 impl Network {
+    /// Asks, and reads the answer to its end; one that breaks off is asked for again.
+    pub fn whole<E: From<Error>>(
+        &self,
+        most: u64,
+        ask: impl Fn() -> Result<Response, E>,
+    ) -> Result<Whole, E> {
+        let mut attempts = Attempts::new(self);
+        loop {
+            match ask()?.whole(most) {
+                Err(error) if error.is_passing() => {
+                    if !attempts.again(None) {
+                        return Err(tried(error, attempts.failed()).into());
+                    }
+                }
+                other => return Ok(other?),
+            }
+        }
+    }
+
     /// Asks until there is an answer that is no "later", as often as the policy says.
     ///
     /// The last answer is handed out whatever it is; an error tells how often it was tried.
@@ -119,7 +167,7 @@ impl Network {
                         return if self.options.interrupt.is_stopped() {
                             Err(Error::Interrupted)
                         } else {
-                            Ok(response)
+                            Ok(Response { tries: attempts.failed(), ..response })
                         };
                     }
                 }

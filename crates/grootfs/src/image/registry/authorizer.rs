@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
 use ureq::http::StatusCode;
 
+use super::super::network::retry::Whole;
 use super::super::network::{Address, Network, Request, Response};
 use super::super::secret::Secret;
 use super::challenge::{self, Challenge};
@@ -57,15 +58,26 @@ impl Authorizer {
         current.as_ref().filter(good).map(|proof| proof.header.clone())
     }
 
-    /// Answers a refusal; `used` is what was refused. `None` when there is nothing better to show.
+    /// Whether what was shown is a name and a password, and no token.
+    pub fn shows_password(used: Option<&Secret>) -> bool {
+        used.is_some_and(|used| used.expose().starts_with("Basic "))
+    }
+
+    /// Answers a refusal; `used` is what was refused. `None` when there is nothing better to show,
+    /// or when it is not `server` that refuses, but one to which it has sent us on: who we are is
+    /// nothing that such a one may ask.
     ///
     /// Only one thread logs in; the others wait for it and use what it got.
     pub fn renew(
         &self,
         network: &Network,
+        server: &Address,
         refusal: &Response,
         used: Option<&Secret>,
     ) -> Result<Option<Secret>, Error> {
+        if !refusal.address.same_origin(server) {
+            return Ok(None);
+        }
         let mut current = self.lock();
         if let Some(proof) = &*current
             && Some(&proof.header) != used
@@ -125,7 +137,7 @@ impl Authorizer {
                     authorization: None,
                     form: Some(&form),
                 };
-                network.ask(&request)?
+                network.whole(LARGEST_TOKEN, || network.ask(&request))?
             }
             _ => {
                 let separator = if realm.uri().query().is_some() { '&' } else { '?' };
@@ -139,21 +151,21 @@ impl Authorizer {
                 let authorization = header.as_ref();
                 let request =
                     Request { address: &address, headers: &[], authorization, form: None };
-                network.ask(&request)?
+                network.whole(LARGEST_TOKEN, || network.ask(&request))?
             }
         };
         read_token(response, Instant::now())
     }
 }
 
-fn read_token(response: Response, now: Instant) -> Result<Proof, Error> {
+fn read_token(response: Whole, now: Instant) -> Result<Proof, Error> {
     #[derive(Deserialize)]
     struct Answer {
         token: Option<String>,
         access_token: Option<String>,
         expires_in: Option<u64>,
     }
-    let (status, address) = (response.status, response.address.clone());
+    let (status, address) = (response.status, response.address);
     if status == StatusCode::UNAUTHORIZED {
         return Err(Error::Login(address));
     }
@@ -161,9 +173,8 @@ fn read_token(response: Response, now: Instant) -> Result<Proof, Error> {
         let why = format!("unexpected http code: {}, URL: {address}", status.as_u16());
         return Err(Error::Token(why));
     }
-    let body = response.bytes(LARGEST_TOKEN)?;
     let broken = || Error::Token(format!("the answer of {address} holds no token"));
-    let answer: Answer = serde_json::from_slice(&body).map_err(|_| broken())?;
+    let answer: Answer = serde_json::from_slice(&response.bytes).map_err(|_| broken())?;
     let token = answer.token.filter(|token| !token.is_empty()).or(answer.access_token);
     let is_printable = |token: &String| token.bytes().all(|byte| byte.is_ascii_graphic());
     let token = token.filter(|token| !token.is_empty()).filter(is_printable).ok_or_else(broken)?;

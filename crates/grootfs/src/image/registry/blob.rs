@@ -38,6 +38,8 @@ pub struct BlobReader {
     wanted: Wanted,
     position: u64,
     body: Option<Body>,
+    /// Number of the server that it comes from.
+    server: usize,
     failed: u32,
     /// Where the last failure happened.
     failed_at: u64,
@@ -47,6 +49,8 @@ pub struct BlobReader {
     /// Time spent waiting for the network.
     waited: Duration,
     parts: Option<Parts>,
+    /// Whether the end was an error.
+    given_up: bool,
 }
 
 impl BlobReader {
@@ -57,19 +61,22 @@ impl BlobReader {
             wanted,
             position: 0,
             body: None,
+            server: 0,
             failed: 0,
             failed_at: 0,
             in_parts: false,
             begun: Instant::now(),
             waited: Duration::ZERO,
             parts: None,
+            given_up: false,
         };
         reader.reopen()?;
         Ok(reader)
     }
 
     fn reopen(&mut self) -> Result<(), Error> {
-        let answer = request(&self.session, &self.wanted, self.position, None)?;
+        let (answer, server) = request(&self.session, &self.wanted, self.position, None)?;
+        self.server = server;
         self.in_parts = answer.in_parts;
         self.body = Some(answer.body);
         Ok(())
@@ -116,11 +123,16 @@ impl BlobReader {
         let mut attempts = Attempts::begun(&self.session.network, self.failed);
         let again = attempts.again(None);
         self.failed = attempts.failed();
-        if again {
-            return Ok(());
-        }
         if self.session.network.options.interrupt.is_stopped() {
             return Err(network::Error::Interrupted.into());
+        }
+        if self.session.broke(self.server, !again) {
+            // The next server has done nothing wrong yet.
+            self.failed = 0;
+            return Ok(());
+        }
+        if again {
+            return Ok(());
         }
         Err(network::retry::tried(failure, self.failed).into())
     }
@@ -178,7 +190,13 @@ impl Read for BlobReader {
         if buffer.is_empty() {
             return Ok(0);
         }
-        self.read_any(buffer).map_err(io::Error::other)
+        if self.given_up {
+            // Whoever goes on reading does not make us ask again.
+            return Err(io::Error::other("the blob could not be read to its end"));
+        }
+        let read = self.read_any(buffer);
+        self.given_up = read.is_err();
+        read.map_err(io::Error::other)
     }
 }
 
@@ -188,15 +206,18 @@ pub struct Answer {
     pub body: Body,
     /// Whether the server hands out parts.
     pub in_parts: bool,
+    /// How many bytes it says that there are.
+    pub length: Option<u64>,
 }
 
-/// Asks for a blob from `first` on up to `last`, which is included.
+/// Asks for a blob from `first` on up to `last`, which is included; also tells the number of the
+/// server.
 pub fn request(
     session: &Session,
     wanted: &Wanted,
     first: u64,
     last: Option<u64>,
-) -> Result<Answer, Error> {
+) -> Result<(Answer, usize), Error> {
     session.blob(wanted, first, last, |response| begin(response, wanted, first, last))
 }
 
@@ -216,7 +237,7 @@ fn begin(
         if begins != first || other_size {
             return Err(nonsense(format!("asked for bytes from {first} on, got `{range}`")));
         }
-        return Ok(Answer { body: response.into_body(), in_parts: true });
+        return Ok(Answer { body: response.into_body(), in_parts: true, length });
     }
     if let (Some(expected), Some(actual)) = (wanted.size, length)
         && expected != actual
@@ -234,7 +255,7 @@ fn begin(
     let mut body = response.into_body();
     // The server begins from the front whatever it is asked: what is there already is passed over.
     skip(&mut body, first)?;
-    Ok(Answer { body, in_parts })
+    Ok(Answer { body, in_parts, length })
 }
 
 fn skip(body: &mut Body, mut left: u64) -> Result<(), Error> {

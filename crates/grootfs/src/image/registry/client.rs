@@ -1,10 +1,11 @@
 //! Asking one server for a manifest or a blob, logged in as far as it wants that.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use ureq::http::StatusCode;
 
-use super::super::network::{self, Address, Network, Request, Response, retry};
+use super::super::network::retry::{self, Whole};
+use super::super::network::{self, Address, Network, Request, Response};
 use super::super::reference::Reference;
 use super::authorizer::Authorizer;
 use super::endpoint::Endpoint;
@@ -13,6 +14,9 @@ use super::login::Login;
 
 /// Longest explanation of a refusal that is read.
 const LARGEST_REFUSAL: u64 = 64 * 1024;
+
+/// How many blobs of a mirror may break off before it is left out: one is bad luck.
+const MOST_BREAKS: u32 = 2;
 
 /// Every kind of manifest that we understand, the richest first.
 const MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, \
@@ -35,6 +39,8 @@ pub struct Client {
     without_tls: AtomicBool,
     /// Whether the server failed in a way that makes asking it again a waste of time.
     given_up: AtomicBool,
+    /// How many of its blobs broke off.
+    breaks: AtomicU32,
 }
 
 impl Client {
@@ -49,6 +55,7 @@ impl Client {
             endpoint,
             without_tls: AtomicBool::new(false),
             given_up: AtomicBool::new(false),
+            breaks: AtomicU32::new(0),
         }
     }
 
@@ -62,10 +69,25 @@ impl Client {
         self.given_up.store(true, Ordering::Relaxed);
     }
 
-    /// Asks for a manifest by tag or digest.
-    pub fn manifest(&self, network: &Network, name: &str) -> Result<Response, Error> {
+    /// Notes that a blob broke off; whether this server, a mirror, is left out from now on.
+    /// `last` says that it is the last chance.
+    pub fn broke(&self, last: bool) -> bool {
+        let breaks = self.breaks.fetch_add(1, Ordering::Relaxed) + 1;
+        let enough = !self.endpoint.is_origin && (last || breaks >= MOST_BREAKS);
+        if enough {
+            self.give_up();
+        }
+        enough
+    }
+
+    /// Asks for a manifest by tag or digest, of at most so many bytes.
+    pub fn manifest(&self, network: &Network, name: &str, most: u64) -> Result<Whole, Error> {
         let what = format!("reading manifest {name} in {}", self.repository);
-        self.get(network, &what, &format!("manifests/{name}"), &[("accept", MANIFESTS.to_owned())])
+        let path = format!("manifests/{name}");
+        let accept = [("accept", MANIFESTS.to_owned())];
+        let ask = || self.get(network, &what, &path, &accept);
+        // A mirror that fails is passed over.
+        if self.endpoint.is_origin { network.whole(most, ask) } else { Ok(ask()?.whole(most)?) }
     }
 
     /// Asks for a blob, or for its bytes from `first` on up to `last`, which is included.
@@ -108,15 +130,20 @@ impl Client {
         for _ in 0..2 {
             let response = self.ask(network, path, headers, authorization.as_ref())?;
             if response.status != StatusCode::UNAUTHORIZED {
-                return self.checked(network, what, response);
+                return Self::checked(what, response);
             }
-            match self.authorizer.renew(network, &response, authorization.as_ref())? {
+            let server = self.address(path, self.without_tls.load(Ordering::Relaxed))?;
+            match self.authorizer.renew(network, &server, &response, authorization.as_ref())? {
                 Some(renewed) => authorization = Some(renewed),
-                None => return self.checked(network, what, response),
+                None if Authorizer::shows_password(authorization.as_ref()) => {
+                    let (what, address) = (what.to_owned(), response.address);
+                    return Err(Error::Password { what, address });
+                }
+                None => return Self::checked(what, response),
             }
         }
         let response = self.ask(network, path, headers, authorization.as_ref())?;
-        self.checked(network, what, response)
+        Self::checked(what, response)
     }
 
     /// Asks with TLS, and without where that is allowed and TLS is what fails.
@@ -158,25 +185,17 @@ impl Client {
         }
     }
 
-    fn checked(
-        &self,
-        network: &Network,
-        what: &str,
-        response: Response,
-    ) -> Result<Response, Error> {
+    fn checked(what: &str, response: Response) -> Result<Response, Error> {
+        let tries = response.tries;
         let (status, address) = (response.status, response.address.clone());
         if status.is_success() {
             return Ok(response);
         }
-        let tries = match retry::is_passing(status) && self.endpoint.is_origin {
-            true => network.options.retry.attempts,
-            false => 1,
-        };
         let what = what.to_owned();
         // A refusal that cannot be read is a refusal all the same.
         let body = response.bytes(LARGEST_REFUSAL).unwrap_or_default();
         Err(match Errors::parse(&body) {
-            Some(errors) => Error::Refused { what, address, status, errors },
+            Some(errors) => Error::Refused { what, address, status, errors, tries },
             None => Error::Status { what, address, status, tries },
         })
     }

@@ -12,7 +12,7 @@ pub enum Error {
     #[error(transparent)]
     Network(#[from] network::Error),
     /// An answer that is a refusal.
-    #[error("{what}: {errors} ({address}: status {})", status.as_u16())]
+    #[error("{what}: {errors} ({address}: status {}{})", status.as_u16(), times(*tries))]
     Refused {
         /// What was being done.
         what: String,
@@ -22,6 +22,8 @@ pub enum Error {
         status: StatusCode,
         /// What the registry says.
         errors: Errors,
+        /// How often it was tried.
+        tries: u32,
     },
     /// An answer without a body that explains it.
     #[error("{what}: {address}: Invalid status code returned: {}{}", status.as_u16(), times(*tries))]
@@ -38,6 +40,14 @@ pub enum Error {
     /// A login that was not taken.
     #[error("unable to retrieve auth token: invalid username/password ({0})")]
     Login(Address),
+    /// A name and a password that the registry itself did not take.
+    #[error("{what}: authentication required ({address} did not take the login)")]
+    Password {
+        /// What was being done.
+        what: String,
+        /// Where.
+        address: Address,
+    },
     /// A token server that does not answer as it should.
     #[error("unable to retrieve auth token: {0}")]
     Token(String),
@@ -137,12 +147,17 @@ impl Error {
             Self::Status { status, address, .. } if *status == StatusCode::UNAUTHORIZED => {
                 Some(Self::no_permission(argument, address))
             }
+            Self::Password { address, .. } => Some(format!(
+                "{argument} does not exist or you do not have permissions to see it. \
+                 (authorization failed: username and password are invalid, {} did not take them)",
+                address.host()
+            )),
             Self::Login(address) => Some(format!(
                 "authorization failed: username and password are invalid ({} did not take them)",
                 address.host()
             )),
-            Self::Refused { what, errors, address, .. } => {
-                Some(format!("{errors} ({what}, asked of {})", address.host()))
+            Self::Refused { what, errors, address, tries, .. } => {
+                Some(format!("{errors} ({what}, asked of {}{})", address.host(), times(*tries)))
             }
             _ => None,
         }

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -151,7 +151,7 @@ impl Login {
         }
         let program = format!("docker-credential-{name}");
         let key = if self.registry == "docker.io" { DEFAULT_REGISTRY_KEY } else { &self.registry };
-        let answer = run_helper(&program, key, network)
+        let answer = run_helper(&program, key, network, HELPER_TIME)
             .map_err(|why| self.failure(format!("{program}: {why}")))?;
         let Some(answer) = answer else { return Ok(None) };
         let answer: HelperAnswer = serde_json::from_slice(&answer)
@@ -187,8 +187,13 @@ fn saved_in(entry: &Entry) -> Result<Option<Saved>, String> {
     Ok(user.zip(entry.password.clone()).map(|(user, password)| Saved::Password { user, password }))
 }
 
-/// The helper's answer; `None` when it knows nothing about the registry.
-fn run_helper(program: &str, key: &str, network: &Network) -> Result<Option<Vec<u8>>, String> {
+/// The helper's answer within some time; `None` when it knows nothing about the registry.
+fn run_helper(
+    program: &str,
+    key: &str,
+    network: &Network,
+    time: Duration,
+) -> Result<Option<Vec<u8>>, String> {
     let mut child = Command::new(program)
         .arg("get")
         .stdin(Stdio::piped())
@@ -200,14 +205,16 @@ fn run_helper(program: &str, key: &str, network: &Network) -> Result<Option<Vec<
         // A helper that does not read says by its exit status what it thinks of the question.
         let _ = stdin.write_all(key.as_bytes());
     }
-    let answer = read_in_time(&mut child, network);
-    if answer.is_none() {
+    let end = Instant::now() + time;
+    let answer = read_until(&mut child, network, end);
+    let status = wait_until(&mut child, network, end);
+    if status.is_none() {
         // It is ours, and nobody waits for it any more.
         let _ = child.kill();
+        let _ = child.wait();
     }
-    let status = child.wait().map_err(|error| crate::error::reason(&error))?;
-    let answer =
-        answer.ok_or_else(|| format!("no answer within {} seconds", HELPER_TIME.as_secs()))?;
+    let late = || format!("no answer within {} seconds", time.as_secs());
+    let (answer, status) = answer.zip(status).ok_or_else(late)?;
     if status.success() {
         return Ok(Some(answer));
     }
@@ -218,7 +225,10 @@ fn run_helper(program: &str, key: &str, network: &Network) -> Result<Option<Vec<
     Err(format!("{status}"))
 }
 
-fn read_in_time(child: &mut Child, network: &Network) -> Option<Vec<u8>> {
+/// How often is looked whether somebody wants to stop.
+const STEP: Duration = Duration::from_millis(20);
+
+fn read_until(child: &mut Child, network: &Network, end: Instant) -> Option<Vec<u8>> {
     let stdout = child.stdout.take()?;
     let (done, answer) = mpsc::channel();
     std::thread::spawn(move || {
@@ -228,17 +238,28 @@ fn read_in_time(child: &mut Child, network: &Network) -> Option<Vec<u8>> {
             let _ = done.send(bytes);
         }
     });
-    // In steps, so that Ctrl-C does not have to wait.
-    let step = Duration::from_millis(100);
-    let mut left = HELPER_TIME;
-    while !left.is_zero() && !network.options.interrupt.is_stopped() {
-        match answer.recv_timeout(step) {
+    while Instant::now() < end && !network.options.interrupt.is_stopped() {
+        match answer.recv_timeout(STEP) {
             Ok(bytes) => return Some(bytes),
-            Err(mpsc::RecvTimeoutError::Timeout) => left = left.saturating_sub(step),
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
             Err(mpsc::RecvTimeoutError::Disconnected) => return None,
         }
     }
     None
+}
+
+/// Waits for the end of a helper: one may close its output and stay.
+fn wait_until(child: &mut Child, network: &Network, end: Instant) -> Option<ExitStatus> {
+    let mut pause = Duration::from_millis(1);
+    loop {
+        if let Some(status) = child.try_wait().ok()? {
+            return Some(status);
+        }
+        if Instant::now() >= end || network.options.interrupt.wait(pause) {
+            return None;
+        }
+        pause = (pause * 2).min(STEP);
+    }
 }
 
 /// Where logins are saved, by the rules of podman and docker; the first file that knows counts.
@@ -310,6 +331,23 @@ mod tests {
         assert!(error.contains("no word"), "{error}");
         let error = find("h", r#"{"credsStore":"surely-not-installed"}"#).unwrap_err();
         assert!(error.contains("docker-credential-surely-not-installed: no such file"), "{error}");
+    }
+
+    #[test]
+    fn helpers_have_their_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("helper");
+        for script in ["exec sleep 60", "exec >&-; exec sleep 60", "echo '{}'; exec >&-; sleep 60"]
+        {
+            fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+            fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+                .unwrap();
+            let begun = Instant::now();
+            let limit = Duration::from_millis(200);
+            let answer = run_helper(program.to_str().unwrap(), "h", &network(), limit);
+            assert_eq!(answer, Err("no answer within 0 seconds".to_owned()), "{script}");
+            assert!(begun.elapsed() < Duration::from_secs(30), "{script}");
+        }
     }
 
     #[test]

@@ -4,14 +4,15 @@
 //! we are ([`challenge`], [`authorizer`], [`login`]), one question ([`client`]), the bytes of a blob
 //! ([`blob`], [`parts`]).
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::digest::Digest;
 use super::document::{self, Descriptor, Document, Manifest};
 use super::network::Network;
 use super::reference::Reference;
 use super::{Blob, Cause, Error as ImageError, Image, ImageSource, Layer, SourceOptions};
-use super::{choose, layers};
+use super::{choose, layers, schema1};
 
 mod authorizer;
 mod blob;
@@ -43,6 +44,8 @@ pub struct RegistrySource {
     session: Arc<Session>,
     reference: Reference,
     options: SourceOptions,
+    /// Layers that a mirror may have handed out.
+    mirrored: Mutex<HashSet<String>>,
 }
 
 impl RegistrySource {
@@ -71,7 +74,12 @@ impl RegistrySource {
         });
         let network = Arc::new(Network::new(options.network.clone(), trust));
         let session = Session::new(network, Servers::Registry(clients.collect()), options.pull);
-        Ok(Self { session: Arc::new(session), reference, options: options.clone() })
+        Ok(Self {
+            session: Arc::new(session),
+            reference,
+            options: options.clone(),
+            mirrored: Mutex::default(),
+        })
     }
 
     /// Follows the reference to the manifest of one image.
@@ -106,18 +114,21 @@ impl RegistrySource {
         let can = |endpoint: &Endpoint| if by_tag { endpoint.resolves } else { endpoint.pulls };
         let nonsense = |why: String| Error::Nonsense { what: what.to_owned(), why };
         let (bytes, said) = self.session.first_of(can, |client| {
-            let response = client.manifest(&self.session.network, name)?;
-            let said = response.header("content-type").unwrap_or_default().to_owned();
-            let digest = response.header("docker-content-digest").map(ToOwned::to_owned);
-            let bytes = response.bytes(document::LARGEST)?;
-            check(&bytes).map_err(nonsense)?;
+            let answer = client.manifest(&self.session.network, name, document::LARGEST)?;
             // A digest that the registry tells is a promise; one of an unknown kind is none.
-            if let Some(Ok(digest)) = digest.map(|digest| digest.parse::<Digest>())
-                && let Some(why) = document::check_digest(&digest, &bytes)
-            {
-                return Err(nonsense(format!("Docker-Content-Digest: {why}")));
+            let told = answer.header("docker-content-digest").parse::<Digest>().ok();
+            let holds = |bytes: &[u8]| {
+                check(bytes)?;
+                let wrong = told.as_ref().and_then(|told| document::check_digest(told, bytes));
+                wrong.map_or(Ok(()), |why| Err(format!("Docker-Content-Digest: {why}")))
+            };
+            let said = answer.header("content-type").to_owned();
+            let Err(why) = holds(&answer.bytes) else { return Ok((answer.bytes, said)) };
+            // The digest of a signed manifest is that of what was signed.
+            match schema1::signed(&answer.bytes) {
+                Some(signed) if holds(&signed).is_ok() => Ok((signed, said)),
+                _ => Err(nonsense(why)),
             }
-            Ok((bytes, said))
         })?;
         Ok(document::parse(what, &said, &bytes)?)
     }
@@ -128,11 +139,20 @@ impl RegistrySource {
         if descriptor.size > document::LARGEST {
             return Err(document::too_large(&what).into());
         }
-        let wanted = Wanted { digest: descriptor.digest.to_string(), size: Some(descriptor.size) };
-        let mut reader = BlobReader::open(&self.session, wanted)?;
-        let mut bytes = Vec::new();
-        std::io::Read::take(&mut reader, descriptor.size + 1).read_to_end_into(&mut bytes)?;
-        descriptor.check(&what, &bytes)?;
+        let fetch = || -> Result<Vec<u8>, Cause> {
+            let digest = descriptor.digest.to_string();
+            let wanted = Wanted { digest, size: Some(descriptor.size) };
+            let mut reader = BlobReader::open(&self.session, wanted)?;
+            let mut bytes = Vec::new();
+            std::io::Read::take(&mut reader, descriptor.size + 1).read_to_end_into(&mut bytes)?;
+            descriptor.check(&what, &bytes)?;
+            Ok(bytes)
+        };
+        let bytes = match fetch() {
+            // Wrong bytes of a mirror.
+            Err(Cause::Document(_)) if self.session.give_up_mirrors() => fetch()?,
+            other => other?,
+        };
         Ok(document::configuration(&what, &bytes)?)
     }
 }
@@ -162,6 +182,11 @@ impl ImageSource for RegistrySource {
             return Ok(Box::new(reader));
         }
         let digest = layer.digest.as_ref().ok_or(ImageError::Blob(Cause::NoDigest))?;
+        let is_mirror = |client: &Client| !client.endpoint.is_origin && client.is_usable();
+        if self.session.clients().iter().any(is_mirror) {
+            let mut mirrored = self.mirrored.lock().unwrap_or_else(PoisonError::into_inner);
+            mirrored.insert(layer.blob.clone());
+        }
         let wanted =
             Wanted { digest: digest.to_string(), size: layer.size.filter(|_| layer.verify) };
         let reader = match (BlobReader::open(&self.session, wanted), elsewhere) {
@@ -174,19 +199,14 @@ impl ImageSource for RegistrySource {
         Ok(Box::new(reader))
     }
 
-    fn distrust(&self, _layer: &Layer) -> bool {
-        let mut mirrors = 0;
-        for client in self.session.clients() {
-            if !client.endpoint.is_origin && client.is_usable() {
-                client.give_up();
-                mirrors += 1;
-            }
-        }
-        mirrors > 0
+    fn distrust(&self, layer: &Layer) -> bool {
+        self.session.give_up_mirrors();
+        let mut mirrored = self.mirrored.lock().unwrap_or_else(PoisonError::into_inner);
+        mirrored.remove(&layer.blob)
     }
 
-    fn streams(&self) -> usize {
-        self.session.pull.concurrency
+    fn streams(&self) -> Option<usize> {
+        Some(self.session.pull.concurrency)
     }
 }
 

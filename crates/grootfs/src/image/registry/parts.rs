@@ -39,6 +39,8 @@ struct State {
     taken: u64,
     /// Parts that are there, by their first byte.
     done: BTreeMap<u64, Vec<u8>>,
+    /// Room of parts that were read. Going round, it does not come apart as it does in the allocator.
+    spare: Vec<Vec<u8>>,
     /// Parts that may be there or on their way at once.
     room: u64,
     failed: Option<Error>,
@@ -82,9 +84,8 @@ impl Parts {
     /// Takes bytes; 0 at the end of the blob.
     pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
         if self.used >= self.current.len() {
-            self.current = Vec::new();
             self.used = 0;
-            match self.shared.take()? {
+            match self.shared.take(std::mem::take(&mut self.current))? {
                 None => return Ok(0),
                 Some(part) => self.current = part,
             }
@@ -115,9 +116,12 @@ impl Shared {
         self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for the next part; `None` at the end.
-    fn take(&self) -> Result<Option<Vec<u8>>, Error> {
+    /// Gives the last part back and waits for the next one; `None` at the end.
+    fn take(&self, used: Vec<u8>) -> Result<Option<Vec<u8>>, Error> {
         let mut state = self.lock();
+        if used.capacity() > 0 {
+            state.spare.push(used);
+        }
         loop {
             let at = state.taken;
             if at >= self.size {
@@ -172,17 +176,22 @@ impl Shared {
     /// Fetches one part; goes on where a connection breaks off.
     fn fetch(&self, first: u64, last: u64) -> Result<Vec<u8>, Error> {
         let length = usize::try_from(last - first + 1).unwrap_or(usize::MAX);
-        let mut part = vec![0; length];
+        let mut part = self.lock().spare.pop().unwrap_or_default();
+        part.resize(length, 0);
         let mut filled = 0;
         let mut attempts = Attempts::new(&self.session.network);
         while filled < length {
             let begins = first + filled as u64;
-            let mut body = blob::request(&self.session, &self.wanted, begins, Some(last))?.body;
+            let (answer, _) = blob::request(&self.session, &self.wanted, begins, Some(last))?;
+            let ends = answer.length == Some(last - begins + 1);
+            let mut body = answer.body;
             let failure = loop {
                 if self.lock().abandoned {
                     return Err(network::Error::Interrupted.into());
                 }
                 let Some(rest) = part.get_mut(filled..).filter(|rest| !rest.is_empty()) else {
+                    // The end of the answer lets the connection be used again.
+                    let _ = body.read(&mut [0]);
                     break None;
                 };
                 match body.read(rest) {
@@ -195,12 +204,17 @@ impl Shared {
                     Err(error) => break Some(error),
                 }
             };
-            let Some(failure) = failure else { break };
+            let Some(failure) = failure else {
+                if ends {
+                    // Only at the end of its answer a connection can be used again.
+                    let _ = body.read(&mut [0]);
+                }
+                break;
+            };
             if !failure.is_passing() || !attempts.again(None) {
                 return Err(retry::tried(failure, attempts.failed()).into());
             }
         }
-        // The end of the answer lets the connection be used again.
         Ok(part)
     }
 }

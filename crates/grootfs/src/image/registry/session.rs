@@ -72,20 +72,40 @@ impl Session {
         }
     }
 
+    /// Notes that a blob of the server with this number broke off; whether it is left out from now
+    /// on, so that another one is asked. `last` says that it is the last chance.
+    pub fn broke(&self, server: usize, last: bool) -> bool {
+        self.clients().get(server).is_some_and(|client| client.broke(last))
+    }
+
+    /// Leaves all mirrors out from now on; whether there were any.
+    pub fn give_up_mirrors(&self) -> bool {
+        let mirrors = || self.clients().iter().filter(|client| !client.endpoint.is_origin);
+        let usable = mirrors().any(Client::is_usable);
+        mirrors().for_each(Client::give_up);
+        usable
+    }
+
     /// Asks for a blob from `first` on up to `last`, which is included; the first answer that
-    /// `accept` takes is the one.
+    /// `accept` takes is the one. Also tells the number of the server.
     pub fn blob<T>(
         &self,
         wanted: &Wanted,
         first: u64,
         last: Option<u64>,
         accept: impl Fn(Response) -> Result<T, Error>,
-    ) -> Result<T, Error> {
+    ) -> Result<(T, usize), Error> {
         match &self.servers {
-            Servers::Urls(urls) => urls.first_of(&self.network, first, last, accept),
-            Servers::Registry(_) => self.first_of(
+            Servers::Urls(urls) => {
+                urls.first_of(&self.network, first, last, accept).map(|found| (found, 0))
+            }
+            Servers::Registry(clients) => self.first_of(
                 |endpoint| endpoint.pulls,
-                |client| accept(client.blob(&self.network, &wanted.digest, first, last)?),
+                |client| {
+                    let answer = client.blob(&self.network, &wanted.digest, first, last)?;
+                    let number = clients.iter().position(|other| std::ptr::eq(other, client));
+                    Ok((accept(answer)?, number.unwrap_or(0)))
+                },
             ),
         }
     }

@@ -1,5 +1,7 @@
 //! Extended headers of POSIX.1-2001.
 
+use std::collections::BTreeMap;
+
 use super::header::Why;
 use super::sparse::{Extent, MOST_EXTENTS};
 use super::{Entry, Time};
@@ -63,13 +65,13 @@ impl Records {
         if let Some(time) = self.get("mtime") {
             entry.mtime = parse_time(time).ok_or("a pax time that is none")?;
         }
-        for (key, value) in &self.0 {
-            let Some(name) = key.strip_prefix(XATTR).filter(|name| !name.is_empty()) else {
-                continue;
-            };
-            entry.xattrs.retain(|(found, _)| found != name);
-            entry.xattrs.push((name.to_vec(), value.clone()));
-        }
+        // The last one of a name counts. A header has room for 2^15 of them.
+        let xattr = |(key, value): &(Vec<u8>, Vec<u8>)| {
+            let name = key.strip_prefix(XATTR).filter(|name| !name.is_empty())?;
+            Some((name.to_vec(), value.clone()))
+        };
+        let xattrs: BTreeMap<_, _> = self.0.iter().filter_map(xattr).collect();
+        entry.xattrs = xattrs.into_iter().collect();
         Ok(())
     }
 
@@ -179,6 +181,26 @@ mod tests {
         ] {
             assert!(parse(bad).is_err(), "{bad:?}");
         }
+    }
+
+    /// In time that does not grow with the square of their number.
+    #[test]
+    fn the_last_attribute_of_a_name_counts() {
+        let mut data = Vec::new();
+        for number in 0..40_000 {
+            data.extend_from_slice(format!("27 SCHILY.xattr.a={number:08}\n").as_bytes());
+            data.extend_from_slice(format!("27 SCHILY.xattr.{number:08}=b\n").as_bytes());
+        }
+        let mut block = [0; 512];
+        block[148..156].copy_from_slice(b"000400\0 ");
+        let header = super::super::header::Header::new(block).ok().unwrap();
+        let mut entry = header.entry(None, None).ok().unwrap();
+        let records = parse(&data).ok().unwrap();
+        let begun = std::time::Instant::now();
+        records.apply(&mut entry).ok().unwrap();
+        assert!(begun.elapsed() < std::time::Duration::from_secs(5), "{:?}", begun.elapsed());
+        assert_eq!(entry.xattrs.len(), 40_001);
+        assert!(entry.xattrs.contains(&(b"a".to_vec(), b"00039999".to_vec())));
     }
 
     #[test]
