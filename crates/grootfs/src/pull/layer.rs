@@ -14,6 +14,10 @@ use crate::image::Layer;
 use crate::image::digest::Digest;
 use crate::unpack::{self, EntryPath, Limits, OnDisk, Target, Unpacked};
 
+/// Most entries of a layer: some five times what the largest images have, and less than what keeps
+/// a file system busy for hours.
+const MOST_ENTRIES: u64 = 50_000_000;
+
 /// What came out of a layer.
 #[derive(Debug)]
 pub struct Filled {
@@ -65,7 +69,7 @@ impl Puller<'_> {
                 }),
                 mappings: &self.store.mappings,
                 base_directory: layer.base_directory.as_deref(),
-                limits: Limits { bytes: u64::MAX, entries: u64::MAX },
+                limits: Limits { bytes: u64::MAX, entries: MOST_ENTRIES },
             };
             unpack::unpack(input, &target)
         });
