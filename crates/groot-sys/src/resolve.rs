@@ -26,6 +26,9 @@ const MOST_LINKS: u32 = 40;
 /// Longest text of links and path together while walking; the kernel takes 4096 for one path.
 const LONGEST: usize = 64 * 1024;
 
+/// Directories that a walk holds open at once.
+const MOST_OPEN: usize = 32;
+
 /// How a directory is opened for reading.
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
@@ -119,21 +122,54 @@ fn is_link(parent: BorrowedFd<'_>, name: &OsStr) -> bool {
     found.is_ok_and(|found| FileType::from_raw_mode(found.st_mode).is_symlink())
 }
 
+/// The way from the root to where a walk is; `..` goes back on it and never asks the kernel.
+struct Way<'a> {
+    root: BorrowedFd<'a>,
+    device: rustix::fs::Dev,
+    /// Names, and the last few of them open: no depth uses up our descriptors.
+    steps: Vec<(OsString, Option<OwnedFd>)>,
+}
+
+impl Way<'_> {
+    fn here(&mut self) -> std::result::Result<BorrowedFd<'_>, Errno> {
+        if matches!(self.steps.last(), Some((_, None))) {
+            // Closed meanwhile: the same names again, which are no links.
+            let mut at: Option<OwnedFd> = None;
+            for (name, _) in &self.steps {
+                let from = at.as_ref().map_or(self.root, AsFd::as_fd);
+                at = Some(one(from, name, self.device)?);
+            }
+            if let Some((_, slot)) = self.steps.last_mut() {
+                *slot = at;
+            }
+        }
+        Ok(self.steps.last().and_then(|(_, fd)| fd.as_ref()).map_or(self.root, AsFd::as_fd))
+    }
+
+    fn go(&mut self, name: OsString, opened: OwnedFd) {
+        if let Some(position) = self.steps.len().checked_sub(MOST_OPEN)
+            && let Some((_, fd)) = self.steps.get_mut(position)
+        {
+            *fd = None;
+        }
+        self.steps.push((name, Some(opened)));
+    }
+}
+
 /// The same as the kernel's `RESOLVE_IN_ROOT`, step by step.
 fn walk(root: BorrowedFd<'_>, path: &Path) -> std::result::Result<OwnedFd, Errno> {
     let device = fstat(root)?.st_dev;
-    // The way from the root to here; `..` goes back on it and never asks the kernel.
-    let mut way: Vec<OwnedFd> = Vec::new();
+    let mut way = Way { root, device, steps: Vec::new() };
     let mut left: Vec<OsString> = components(path.as_os_str().as_bytes());
     let mut links = 0;
     while let Some(name) = left.pop() {
         if name == ".." {
-            way.pop();
+            way.steps.pop();
             continue;
         }
-        let here = way.last().map_or(root, |fd| fd.as_fd());
+        let here = way.here()?;
         match one(here, &name, device) {
-            Ok(opened) => way.push(opened),
+            Ok(opened) => way.go(name, opened),
             Err(Errno::LOOP) => {
                 links += 1;
                 if links > MOST_LINKS {
@@ -145,7 +181,7 @@ fn walk(root: BorrowedFd<'_>, path: &Path) -> std::result::Result<OwnedFd, Errno
                     return Err(Errno::NOENT);
                 }
                 if target.starts_with(b"/") {
-                    way.clear();
+                    way.steps.clear();
                 }
                 left.extend(components(target));
                 if left.iter().map(|part| part.len()).sum::<usize>() > LONGEST {
@@ -155,10 +191,8 @@ fn walk(root: BorrowedFd<'_>, path: &Path) -> std::result::Result<OwnedFd, Errno
             Err(errno) => return Err(errno),
         }
     }
-    match way.pop() {
-        Some(found) => Ok(found),
-        None => openat(root, ".", DIRECTORY, Mode::empty()),
-    }
+    // One of our own: what is open here is closed with the way.
+    openat(way.here()?, ".", DIRECTORY, Mode::empty())
 }
 
 /// The components of a path, the last one first.
@@ -253,6 +287,25 @@ mod tests {
             let walked = alone(root.as_fd(), OsStr::new(name));
             assert_eq!(inode(walked), inode(kernel), "{name}");
         }
+    }
+
+    #[test]
+    fn walks_deeper_than_it_holds_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = ["d"; 200].join("/");
+        fs::create_dir_all(dir.path().join(&deep)).unwrap();
+        symlink("../".repeat(190), dir.path().join(&deep).join("up")).unwrap();
+        let root = fs::File::open(dir.path()).unwrap();
+        for back in [0, 1, 31, 32, 33, 100, 199, 200, 201] {
+            let path = format!("{deep}/{}d", "../".repeat(back));
+            let walked = walk(root.as_fd(), Path::new(&path)).map(|fd| fstat(&fd).unwrap().st_ino);
+            let resolve = ResolveFlags::IN_ROOT;
+            let kernel = by_kernel(root.as_fd(), Path::new(&path), resolve).unwrap();
+            assert_eq!(walked, kernel.map(|fd| fstat(&fd).unwrap().st_ino), "{back}");
+        }
+        let up = walk(root.as_fd(), Path::new(&format!("{deep}/up/d/d"))).unwrap();
+        let found = directory_in_root(root.as_fd(), Path::new(&["d"; 12].join("/"))).unwrap();
+        assert_eq!(fstat(&up).unwrap().st_ino, fstat(&found).unwrap().st_ino);
     }
 
     #[test]

@@ -159,6 +159,7 @@ fn package_hint(program: &OsStr) -> String {
         "umoci" => "umoci",
         "skopeo" => "skopeo",
         "runc" => "runc",
+        "strace" => "strace",
         "docker-registry" => "docker-registry",
         "mkfs.xfs" => "xfsprogs",
         "mkfs.btrfs" | "btrfs" => "btrfs-progs",

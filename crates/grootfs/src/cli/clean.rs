@@ -9,6 +9,10 @@ pub fn run(context: &Context) -> Result<String, Error> {
         return Ok(format!("no store found at {}\n", context.layout.root().display()));
     }
     let store = context.store()?;
+    if !context.config.ignore_images.is_empty() {
+        // Without it the clean would take away what it was told to keep.
+        return Err(Error::NotYet("clean.ignore_images"));
+    }
     let outcome =
         gc::clean(&store, &*context.driver(), context.config.clean_threshold, &context.log)?;
     Ok(match outcome {

@@ -29,11 +29,12 @@ fn create(context: &Context, args: &Create, argument: &str, id: &str) -> Result<
     if config.with_clean {
         gc::clean(&store, &*driver, config.clean_threshold, &context.log)?;
     }
+    // Before the lock, so that a slow registry keeps no `clean` waiting.
+    let image = source.image().map_err(Error::ImageInfo)?;
     // `clean` leaves every layer alone from here on, until the image has written what it uses.
     let interrupt = &context.interrupt;
     let lock = locks::acquire_unless(&store.layout, locks::GLOBAL, locks::Mode::Shared, interrupt)?
         .ok_or(Error::Interrupted)?;
-    let image = source.image().map_err(Error::ImageInfo)?;
     let log = context.log.session("groot-creating");
     let puller = Puller {
         store: &store,
@@ -72,6 +73,9 @@ fn available(context: &Context) -> Result<(), Error> {
     }
     if config.with_clean && config.compat == crate::config::Compat::Garden {
         return Err(Error::NotYet("--with-clean in the garden compat mode"));
+    }
+    if config.with_clean && !config.ignore_images.is_empty() {
+        return Err(Error::NotYet("clean.ignore_images"));
     }
     context.require_root("create by a user other than root")
 }

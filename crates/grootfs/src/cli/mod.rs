@@ -53,6 +53,15 @@ impl Context {
     }
 
     fn store(&self) -> Result<Store, Error> {
+        let made_with = crate::driver::Kind::of_store(&self.layout);
+        if let (Some(asked), Some(made)) = (self.config.driver, made_with)
+            && asked != made
+        {
+            return Err(Error::Message(format!(
+                "the store {} was made with the driver {made}, not {asked}: leave --driver away",
+                self.layout.root().display()
+            )));
+        }
         Ok(Store::open(self.layout.root())?)
     }
 
@@ -103,6 +112,7 @@ fn dispatch(cli: Cli) -> Result<String, Error> {
         _ => {}
     }
     let context = context(&cli)?;
+    available(&cli)?;
     match cli.command {
         Command::InitStore(args) => init_store::run(&context, &args),
         Command::DeleteStore(_) => delete_store::run(&context),
@@ -114,6 +124,19 @@ fn dispatch(cli: Cli) -> Result<String, Error> {
         Command::Clean(_) => clean::run(&context),
         Command::List(_) => list::run(&context),
         Command::Capacity(_) => Ok(capacity::run(&context)),
+    }
+}
+
+/// Refuses flags that would have no effect in this version.
+fn available(cli: &Cli) -> Result<(), Error> {
+    if cli.global.metron_endpoint.is_some() {
+        return Err(Error::NotYet("--metron-endpoint"));
+    }
+    match &cli.command {
+        Command::Create(args) if args.clean_log_file.is_some() => {
+            Err(Error::NotYet("--clean-log-file"))
+        }
+        _ => Ok(()),
     }
 }
 

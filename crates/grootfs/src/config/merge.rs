@@ -100,6 +100,8 @@ pub struct Config {
     pub remote_layer_client_certificates_path: Option<PathBuf>,
     /// Where a clean that a create starts logs to.
     pub clean_log_file: Option<PathBuf>,
+    /// Images whose layers a clean is to leave alone.
+    pub ignore_images: Vec<String>,
     /// Bytes below which a clean does nothing.
     pub clean_threshold: u64,
     /// How images are fetched.
@@ -175,6 +177,7 @@ impl Config {
                 create.remote_layer_client_certificates_path,
             ),
             clean_log_file: path(flags.clean_log_file, create.clean_log_file),
+            ignore_images: clean.ignore_images.unwrap_or_default(),
             clean_threshold: number(
                 flags.threshold_bytes.or(clean.threshold_bytes),
                 "clean threshold",

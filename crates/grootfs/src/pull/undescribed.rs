@@ -60,12 +60,9 @@ fn copy_attributes(volume: &OwnedFd, below: &[VolumeTree], path: &EntryPath) -> 
             Found::Nothing => continue,
             Found::Hidden => return Ok(()),
         };
-        let directory = match directory_in_root(volume.as_fd(), path.as_path()) {
-            Ok(directory) => directory,
-            // A later entry has put something else in its place.
-            Err(error) if matches!(error.errno(), Errno::NOENT | Errno::NOTDIR) => return Ok(()),
-            Err(error) => return Err(error.errno()),
-        };
+        // Where a later entry has put something else in its place, a link above all, there is nothing
+        // to be done.
+        let Some(directory) = open_without_links(volume, path)? else { return Ok(()) };
         let (uid, gid) = (Uid::from_raw(like.st_uid), Gid::from_raw(like.st_gid));
         fchown(&directory, Some(uid), Some(gid))?;
         fchmod(&directory, Mode::from_raw_mode(like.st_mode & 0o7777))?;
@@ -79,6 +76,22 @@ fn copy_attributes(volume: &OwnedFd, below: &[VolumeTree], path: &EntryPath) -> 
         );
     }
     Ok(())
+}
+
+/// Opens a directory of a volume; `None` where there is none at exactly this path.
+fn open_without_links(root: &OwnedFd, path: &EntryPath) -> Result<Option<OwnedFd>, Errno> {
+    let mut at = directory_in_root(root.as_fd(), ".".as_ref()).map_err(|error| error.errno())?;
+    for name in path.components() {
+        let name = std::os::unix::ffi::OsStrExt::from_bytes(name);
+        at = match directory_beneath(at.as_fd(), name) {
+            Ok(found) => found,
+            Err(error) if matches!(error.errno(), Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error.errno()),
+        };
+    }
+    Ok(Some(at))
 }
 
 /// Walks down a path as overlay does in one of its layers.

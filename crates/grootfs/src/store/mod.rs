@@ -110,8 +110,13 @@ impl Store {
     pub fn open(root: &Path) -> Result<Self, Error> {
         let layout = Layout::new(root.to_owned());
         for directory in layout.directories() {
-            if !directory.is_dir() {
-                return Err(Error::NotInitialised { missing: directory });
+            match std::fs::metadata(&directory) {
+                Ok(found) if found.is_dir() => {}
+                // Another user's store is there all the same.
+                Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                    return Err(PathError { operation: "stat", path: directory, error }.into());
+                }
+                _ => return Err(Error::NotInitialised { missing: directory }),
             }
         }
         let mappings = namespace::read(&layout)?;

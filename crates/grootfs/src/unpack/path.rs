@@ -59,6 +59,14 @@ impl EntryPath {
         self.0.is_empty()
     }
 
+    /// Whether it is another path, or lies below that.
+    pub fn is_at_or_below(&self, other: &Self) -> bool {
+        match self.0.strip_prefix(other.0.as_slice()) {
+            None => false,
+            Some(rest) => rest.is_empty() || other.is_root() || rest.starts_with(b"/"),
+        }
+    }
+
     /// Whether it lies in a directory that is one of AUFS's notes to itself.
     pub fn is_in_note(&self) -> bool {
         let slash = self.0.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
@@ -141,6 +149,20 @@ mod tests {
         assert!(EntryPath::clean(None, &[&longest[..], b"d"].concat()).is_ok());
         assert!(EntryPath::clean(None, &[&longest[..], b"dd"].concat()).is_err());
         assert_eq!(show(b"a\x1b[2Jb"), "a\\u{1b}[2Jb");
+    }
+
+    #[test]
+    fn lies_below() {
+        let path = |text: &str| EntryPath::clean(None, text.as_bytes()).unwrap();
+        for (path_of, other, expected) in [
+            ("a/b", "a", true),
+            ("a/b", "a/b", true),
+            ("a/b", "", true),
+            ("ab", "a", false),
+            ("a", "a/b", false),
+        ] {
+            assert_eq!(path(path_of).is_at_or_below(&path(other)), expected, "{path_of} {other}");
+        }
     }
 
     #[test]

@@ -326,7 +326,7 @@ fn broken_archives_are_errors() {
     let place = Place::new();
     let limits = Limits { bytes: u64::MAX, entries: u64::MAX };
     let good = archive(&[file("a", &[7; 1000]), file("b", b"x")]);
-    for length in [1, 511, 513, 1024, 1535, 1600] {
+    for length in [1, 511, 513, 1024, 1511, 1600] {
         let error = place.unpack_bytes(&good[..length], limits).unwrap_err();
         assert!(matches!(error, Error::UnexpectedEof), "{length}: {error}");
     }
@@ -365,6 +365,26 @@ fn a_directory_that_is_described_again_is_the_layers_own() {
     assert_eq!(place.names(), ["a", "b", "b/c"]);
 }
 
+/// A path may lead to another directory at the end than where its time was read.
+#[test]
+fn times_stay_with_their_directories() {
+    let time = |place: &Place, path: &str| fs::metadata(place.path(path)).unwrap().mtime();
+    let place = Place::new();
+    // Replaced in one layer.
+    place.unpack(&[dir("x/e"), dir("d/e"), file("d/e/f", b""), link(b'2', "d", "x")]).unwrap();
+    assert_eq!(time(&place, "x/e"), 1_500_000_000);
+    // Deleted in a second one, which makes a link of its own there.
+    let place = Place::new();
+    place.unpack(&[dir("x/e"), file("d/e/f", b"")]).unwrap();
+    place.unpack(&[item(b'0', ".wh.d"), link(b'2', "d", "x")]).unwrap();
+    assert_eq!(time(&place, "x/e"), 1_500_000_000);
+    // Deleted, but something of the layer's own stays in it.
+    let place = Place::new();
+    place.unpack(&[dir("b")]).unwrap();
+    place.unpack(&[dir("b/a"), item(b'0', ".wh.b")]).unwrap();
+    assert_eq!(time(&place, "b/a"), 1_500_000_000);
+}
+
 /// A layer may ask for the same deletion again and again; that costs nothing after the first time.
 #[test]
 fn deletions_are_done_once() {
@@ -377,4 +397,22 @@ fn deletions_are_done_once() {
     place.unpack(&items).unwrap();
     assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{:?}", begun.elapsed());
     assert_eq!(place.names().len(), 2001);
+}
+
+/// All tests of this room again, in a process for which `openat2` is missing.
+#[test]
+fn privileged_without_openat2() {
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let mut command = std::process::Command::new("strace");
+    command.args(["-f", "--seccomp-bpf", "-A", "-e", "trace=openat2"]);
+    command.args(["-e", "inject=openat2:error=ENOSYS", "-o"]).arg(log.path());
+    command.arg(std::env::current_exe().unwrap());
+    command.args(["unpack::", "--skip", "without_openat2"]);
+    let output = testkit::command::run(&mut command).success();
+    assert!(output.contains("test result: ok. 3"), "{output}");
+    let log = fs::read_to_string(log.path()).unwrap();
+    assert!(log.contains("(INJECTED)"), "nothing was injected");
+    let passed = |line: &&str| line.contains("openat2") && line.contains(" = ");
+    let passed = log.lines().filter(passed).find(|line| !line.contains("ENOSYS"));
+    assert_eq!(passed, None, "a call was let through");
 }

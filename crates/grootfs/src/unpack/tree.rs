@@ -282,7 +282,7 @@ impl<'a> Tree<'a> {
 
     /// Sets the times of all directories that have changed.
     pub fn set_times(&mut self) -> Result<(), Errno> {
-        for (path, time) in self.times.take() {
+        for (path, remembered) in self.times.take() {
             let (parent, name) = path.split();
             let opened = if path.is_root() {
                 self.resolve(&path)
@@ -293,7 +293,12 @@ impl<'a> Tree<'a> {
             };
             // A later entry may have put something else in its place.
             let Ok(directory) = opened else { continue };
-            attributes::set_time(directory.as_fd(), time)?;
+            if let Some(inode) = remembered.inode
+                && fstat(&directory)?.st_ino != inode
+            {
+                continue;
+            }
+            attributes::set_time(directory.as_fd(), remembered.time)?;
         }
         self.open.clear();
         Ok(())
@@ -313,6 +318,10 @@ impl<'a> Tree<'a> {
         let found = self.stat(parent, name)?;
         let is_file = |found: Stat| FileType::from_raw_mode(found.st_mode).is_file();
         if !found.is_some_and(is_file) {
+            let is_parent = |open: &&Open| Rc::ptr_eq(&open.directory.fd, &parent.fd);
+            if let Some(open) = self.open.iter().find(is_parent) {
+                self.times.forget(&open.path.join(name.as_bytes()));
+            }
             // Paths may lead somewhere else now.
             self.open.clear();
         }

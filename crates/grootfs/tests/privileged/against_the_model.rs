@@ -5,7 +5,6 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::PathBuf;
 use std::rc::Rc;
 
 use proptest::prelude::*;
@@ -130,7 +129,7 @@ fn found(tree: &Tree, model: &Model) -> BTreeMap<String, String> {
             "symlink" => with_attributes(&format!("to {}", entry.target), false, &a),
             kind => with_attributes(kind, true, &a),
         };
-        if !entry.same_as.is_empty() && PathBuf::from(&entry.same_as) != *path {
+        if !entry.same_as.is_empty() && entry.same_as != name {
             write!(line, " same as {}", entry.same_as).unwrap();
         }
         lines.insert(name, line);

@@ -40,6 +40,7 @@ mod hostile;
 mod init_store;
 mod many_layers;
 mod registry;
+mod rename_race;
 mod run;
 mod stats;
 mod tar;

@@ -6,7 +6,12 @@ use testkit::layer::{Entry, Layer};
 
 use crate::fixture::Fixture;
 
-on_both_drivers!(looks_like_the_layers_below, hidden_ones_are_not_looked_at, in_a_damaged_image);
+on_both_drivers!(
+    looks_like_the_layers_below,
+    hidden_ones_are_not_looked_at,
+    replaced_by_a_link,
+    in_a_damaged_image
+);
 
 fn looks_like_the_layers_below(fixture: &Fixture) {
     let base = Layer::new()
@@ -51,6 +56,25 @@ fn hidden_ones_are_not_looked_at(fixture: &Fixture) {
     assert_eq!(look("opaque"), (0o711, 0));
     assert_eq!(look("opaque/inner"), (0o755, 0));
     assert!(!tree.paths().contains(&"opaque/inner/old".to_owned()));
+}
+
+/// What a link in its place leads to keeps its own mode.
+fn replaced_by_a_link(fixture: &Fixture) {
+    let base = Layer::new()
+        .entry(Entry::directory("data").mode(0o700).owner(5, 6))
+        .entry(Entry::directory("other").mode(0o755));
+    let top = Layer::new()
+        .file("data/inner/file", "x")
+        .file("loop/file", "x")
+        .entry(Entry::directory("other").mode(0o711))
+        .symlink("data", "other")
+        .symlink("loop", "loop");
+    let image = Image::new().layer(&base).layer(&top);
+    let (url, _) = fixture.oci("image", &image);
+    let tree = fixture.create(&url, "x").tree();
+    assert_eq!((tree.get("other").mode, tree.get("other").uid), (0o711, 0));
+    assert_eq!(tree.get("data").target, "other");
+    assert_eq!(tree.get("loop").target, "loop");
 }
 
 /// A layer that waits for those below goes away with them.

@@ -17,5 +17,6 @@ mod mirrors;
 mod proxies;
 mod records;
 mod rig;
+mod schema1;
 mod tls;
 mod together;

@@ -61,11 +61,6 @@ impl Rig {
         self.directory.join(below)
     }
 
-    /// Writes another configuration.
-    pub fn configure(&self, yaml: &str) {
-        fs::write(self.path("config.yml"), yaml).unwrap();
-    }
-
     /// The command, not yet started. It sees no login of the machine.
     pub fn command(&self, command: &str, arguments: &[&str]) -> Command {
         let mut all = vec![command];

@@ -138,12 +138,11 @@ fn peak_memory(pid: u32) -> Option<u64> {
 fn privileged_large_layers_come_in_parts_and_memory_stays_small() {
     let fixture = Fixture::without_store(Driver::Btrfs);
     let registry = Registry::plain();
-    // Half of it is nothing, so that it fits the small file system of the test.
-    let image = Image::new().layer_as(&noisy("noise", 150 << 20, 1), Compression::None);
+    let image = Image::new().layer_as(&noisy("noise", 300_000_000, 1), Compression::None);
     let written = push(&fixture, &registry, "app", &image);
     let layer = written.layers[0].as_str();
     let proxy = FaultProxy::setup()
-        .link(Link { round_trip: Duration::from_millis(30), bytes_per_second: Some(40 << 20) })
+        .link(Link { round_trip: Duration::from_millis(30), bytes_per_second: Some(60 << 20) })
         .start(&registry.host());
     // One of the parts breaks off.
     proxy.rule(Rule::on(layer).ranged(true).nth(3).fault(Fault::CutAt(1 << 20)));

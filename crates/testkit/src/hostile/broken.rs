@@ -24,7 +24,6 @@ fn cut() -> Vec<Case> {
         at("at the end of a header", &file("x"), 512),
         at("in content", &file(&"x".repeat(700)), 1000),
         at("at the end of a block of content", &file(&"x".repeat(700)), 1024),
-        at("in padding", &file("x"), 600),
         at("in the second header", &two, 1500),
         at("in a pax header", &pax, 400),
         at("after a pax header", &pax, 512),
@@ -34,6 +33,8 @@ fn cut() -> Vec<Case> {
         at("in a long name", &long, 1000),
         at("in a map of holes", &Raw::new().header(sparse.clone()).cut(), 512),
         at("in a block of a map of holes", &Raw::new().header(sparse).bytes([0; 100]).cut(), 612),
+        // What `umoci insert` writes: the content is whole.
+        one("cut in padding", file("x")[..600].to_vec(), gives(&["f = x"])),
         one("cut between entries", file("x"), gives(&["f = x"])),
         one("cut in the end", [file("x"), vec![0; 512]].concat(), gives(&["f = x"])),
         one("cut in a block of the end", [file("x"), vec![0; 100]].concat(), fails(EOF)),
@@ -85,9 +86,9 @@ fn zeros(flag: u8, length: u64, compression: Compression) -> Bytes {
 }
 
 fn bombs() -> Vec<Case> {
-    let many = (0..100_000).fold(Raw::new(), |tar, number: u32| {
-        tar.header(Header::new(b'0', format!("d/{}", number % 100)))
-    });
+    let hundred = (0..100)
+        .fold(Raw::new(), |tar, number: u32| tar.header(Header::new(b'0', format!("d/{number}"))));
+    let many = Raw::new().bytes(hundred.cut().repeat(1000));
     let mut lines: Vec<String> = (0..100).map(|number| format!("d/{number} = ")).collect();
     lines.push("d/".into());
     lines.sort();
@@ -96,11 +97,6 @@ fn bombs() -> Vec<Case> {
             "a zstd bomb",
             zeros(b'Z', (1 << 30) + (64 << 20), Compression::Zstd),
             fails("a decompression bomb"),
-        ),
-        one(
-            "more than the disk holds",
-            zeros(b'0', 600 << 20, Compression::Gzip),
-            fails("no space left on device"),
         ),
         one("100000 entries", many.end(), super::Oracle::Gives(lines)),
         one(
@@ -128,6 +124,12 @@ fn bombs() -> Vec<Case> {
                 compression: Some(Compression::Zstd),
             },
             fails("reading the layer: incomplete"),
+        ),
+        // The last one: btrfs gives the room back later.
+        one(
+            "more than the disk holds",
+            zeros(b'0', 600 << 20, Compression::Gzip),
+            fails("no space left on device"),
         ),
     ]
 }

@@ -152,8 +152,8 @@ pub fn corpus() -> Vec<Case> {
         ("attributes", attributes::cases()),
         ("formats", formats::cases()),
         ("sparse", sparse::cases()),
-        ("broken", broken::cases()),
         ("base directory", base_directory::cases()),
+        ("broken", broken::cases()),
     ];
     let families = families.into_iter();
     families

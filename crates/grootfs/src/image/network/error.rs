@@ -82,6 +82,10 @@ impl Error {
             ureq::Error::ConnectionFailed => {
                 Self::Connection { address, why: "the connection failed".to_owned() }
             }
+            // A proxy that refuses us does not change its mind; one that cannot do it now may.
+            ureq::Error::ConnectProxyFailed(why) if why.contains("responded 4") => {
+                Self::Protocol { address, why: format!("the proxy says: {why}") }
+            }
             ureq::Error::ConnectProxyFailed(why) => {
                 Self::Connection { address, why: format!("the proxy says: {why}") }
             }

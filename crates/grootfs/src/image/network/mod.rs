@@ -38,6 +38,10 @@ const LARGEST_HEADERS: usize = 64 * 1024;
 /// Bytes that are read from a connection at once.
 const INPUT_BUFFER: usize = 128 * 1024;
 
+/// Connections to a server that are kept for the next request: as many as `pull.concurrency` can
+/// be. With fewer, parts of a layer begin with a new connection and its slow start.
+const IDLE: usize = 64;
+
 /// How we introduce ourselves.
 const USER_AGENT: &str = concat!("grootfs/", env!("CARGO_PKG_VERSION"));
 
@@ -226,6 +230,8 @@ impl Network {
             .accept_encoding("identity")
             .max_response_header_size(LARGEST_HEADERS)
             .input_buffer_size(INPUT_BUFFER)
+            .max_idle_connections(IDLE)
+            .max_idle_connections_per_host(IDLE)
             .timeout_connect(Some(timeouts.connect))
             .timeout_per_read(Some(timeouts.read))
             .timeout_per_write(Some(timeouts.read))

@@ -190,8 +190,6 @@ impl Shared {
                     return Err(network::Error::Interrupted.into());
                 }
                 let Some(rest) = part.get_mut(filled..).filter(|rest| !rest.is_empty()) else {
-                    // The end of the answer lets the connection be used again.
-                    let _ = body.read(&mut [0]);
                     break None;
                 };
                 match body.read(rest) {

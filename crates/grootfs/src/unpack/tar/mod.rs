@@ -159,8 +159,14 @@ impl<'a> Archive<'a> {
         }
         self.remaining = std::mem::take(&mut self.padding);
         loop {
-            let length = self.content()?.len();
+            let length = match self.content() {
+                // Nothing of the entry is missing: `umoci insert` leaves the end of a layer out, and
+                // other tools read that.
+                Err(Error::UnexpectedEof) => 0,
+                other => other?.len(),
+            };
             if length == 0 {
+                self.remaining = 0;
                 return Ok(());
             }
             self.consume(length);

@@ -201,3 +201,16 @@ fn an_extension_without_its_entry_is_a_cut_archive() {
         assert!(matches!(read(&bytes), Err(Error::UnexpectedEof)));
     }
 }
+
+#[test]
+fn the_end_may_be_missing_but_no_content() {
+    let mut builder = ::tar::Builder::new(Vec::new());
+    append(&mut builder, "file", &[7; 700]);
+    let whole = builder.into_inner().unwrap();
+    for length in [512 + 700, 512 + 701, 1024 + 512, 1024 + 1024] {
+        assert_eq!(read(&whole[..length]).unwrap().len(), 1, "{length}");
+    }
+    for length in [512, 512 + 699] {
+        assert!(matches!(read(&whole[..length]), Err(Error::UnexpectedEof)), "{length}");
+    }
+}

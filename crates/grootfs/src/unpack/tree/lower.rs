@@ -34,6 +34,10 @@ impl Tree<'_> {
         match unlinkat(parent.fd(), name, flags) {
             // This layer wrote something into it.
             Err(Errno::NOTEMPTY) => Ok(()),
+            Ok(()) if is_directory => {
+                self.times.forget(&directory.join(name.as_bytes()));
+                Ok(())
+            }
             other => other,
         }
     }
@@ -77,7 +81,10 @@ impl Tree<'_> {
         for path in lower.into_iter().rev() {
             let (parent, name) = path.split();
             match unlinkat(self.open_to_change(&parent)?.fd(), name, AtFlags::REMOVEDIR) {
-                Ok(()) => self.open.retain(|open| open.path != path),
+                Ok(()) => {
+                    self.open.retain(|open| open.path != path);
+                    self.times.forget(&path);
+                }
                 Err(Errno::NOTEMPTY) => {}
                 Err(errno) => return Err(errno),
             }

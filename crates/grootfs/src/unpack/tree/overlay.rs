@@ -88,6 +88,7 @@ impl Tree<'_> {
             Ok(()) => {
                 self.open.retain(|open| open.path != *path);
                 self.undescribed.remove(path);
+                self.times.forget(path);
                 Ok(true)
             }
             Err(Errno::NOTEMPTY) => Ok(false),
