@@ -17,7 +17,7 @@ use testkit::tree::Tree;
 use crate::fixture::{Driver, Fixture};
 
 /// Cases of a usual run: below half a minute for both drivers.
-const CASES: u32 = 250;
+const CASES: u32 = 200;
 
 /// Few names, so that layers meet.
 fn path() -> impl Strategy<Value = Path> {
