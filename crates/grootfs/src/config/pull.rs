@@ -105,8 +105,8 @@ impl Pull {
             connect_timeout: seconds(file.connect_timeout_seconds, "connect_timeout_seconds", 30)?,
             read_timeout: seconds(file.read_timeout_seconds, "read_timeout_seconds", 60)?,
             total_timeout: seconds(file.total_timeout_seconds, "total_timeout_seconds", 3600)?,
-            // gzip reaches 1032; what goes far beyond holds nothing but one byte.
-            ratio_limit: number(file.ratio_limit, "ratio_limit", 1100, 0, u64::MAX)?,
+            // Above the first GiB: real layers stay below 20, gzip can reach 1032.
+            ratio_limit: number(file.ratio_limit, "ratio_limit", 200, 0, u64::MAX)?,
             hosts_directories: file.hosts_directories.unwrap_or_else(|| vec![HOSTS.into()]),
             certificate_directories: file
                 .certificate_directories
