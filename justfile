@@ -26,6 +26,7 @@ lint:
 bench:
     benches/cached-create
     benches/unpack-memory
+    benches/pull-over-a-link
 
 # Licences, advisories, duplicates and sources of the crates that we link.
 deny:
