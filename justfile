@@ -26,6 +26,8 @@ lint:
 bench:
     benches/cached-create
     benches/unpack-memory
+    benches/unpack
+    benches/fidelity
     benches/pull-over-a-link
 
 # Licences, advisories, duplicates and sources of the crates that we link.
