@@ -112,7 +112,7 @@ impl Header {
             return Err("a sparse file in an archive that is not GNU's");
         }
         let extents = sparse::gnu_pairs(self.field(386, 96))?;
-        Ok((extents, self.field(482, 1) != [0]))
+        Ok((extents, sparse::goes_on(self.block[482])?))
     }
 
     /// GNU sparse: length of the file with its holes.

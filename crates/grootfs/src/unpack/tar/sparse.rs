@@ -47,7 +47,17 @@ pub fn gnu_pairs(field: &[u8]) -> Result<Vec<Extent>, Why> {
 /// A block of GNU's that goes on with the map: 21 pairs, and whether another one follows.
 pub fn gnu_block(block: &[u8; BLOCK]) -> Result<(Vec<Extent>, bool), Why> {
     let (pairs, rest) = block.split_at_checked(504).unwrap_or_default();
-    Ok((gnu_pairs(pairs)?, rest.first().is_some_and(|byte| *byte != 0)))
+    Ok((gnu_pairs(pairs)?, goes_on(rest.first().copied().unwrap_or_default())?))
+}
+
+/// Whether another block of the map follows. Readers differ about values that nobody writes, and
+/// would then see the next entry in other places; so these are refused.
+pub fn goes_on(mark: u8) -> Result<bool, Why> {
+    match mark {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err("a broken map of a sparse file"),
+    }
 }
 
 /// The map of pax format 1.0: decimal numbers, one a line, the first says how many pairs follow.

@@ -214,3 +214,10 @@ fn the_end_may_be_missing_but_no_content() {
         assert!(matches!(read(&whole[..length]), Err(Error::UnexpectedEof)), "{length}");
     }
 }
+
+#[test]
+fn a_map_of_holes_goes_on_or_does_not() {
+    for (mark, expected) in [(0, Some(false)), (1, Some(true)), (b'0', None), (0xff, None)] {
+        assert_eq!(sparse::goes_on(mark).ok(), expected, "{mark}");
+    }
+}
