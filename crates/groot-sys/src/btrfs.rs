@@ -1,4 +1,4 @@
-//! Subvolumes and quota groups of btrfs.
+//! Subvolumes of btrfs, and searches in its trees.
 
 use std::ffi::{CStr, OsStr};
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -134,112 +134,15 @@ pub fn sync(fd: BorrowedFd<'_>) -> Result<()> {
     unsafe { ioctl(fd, NoArg::<{ abi::SYNC }>::new()) }.call("ioctl", || "BTRFS_IOC_SYNC".into())
 }
 
-/// Turns quota groups on for the whole file system.
-pub fn enable_quota(fd: BorrowedFd<'_>) -> Result<()> {
-    let mut args = abi::QuotaCtl { cmd: abi::QUOTA_CTL_ENABLE, status: 0 };
-    update::<{ abi::QUOTA_CTL }, _>(fd, &mut args)
-        .call("ioctl", || "BTRFS_IOC_QUOTA_CTL, ENABLE".into())
-}
-
-/// What a quota group holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct QgroupUsage {
-    /// Bytes that can be reached from the subvolume.
-    pub referenced: u64,
-    /// Bytes that only this subvolume reaches.
-    pub exclusive: u64,
-}
-
-/// What the quota group of a subvolume holds, as of the last commit. `ENOENT` while quotas are off.
-pub fn qgroup_usage(fd: BorrowedFd<'_>, id: u64) -> Result<QgroupUsage> {
-    let show = || format!("BTRFS_IOC_TREE_SEARCH, qgroup 0/{id}");
-    let key = Key { objectid: 0, kind: abi::QGROUP_INFO_KEY };
-    let args = search(fd, abi::QUOTA_TREE, key, id, id, 1).call("ioctl", show)?;
-    if args.key.nr_items == 0 {
-        return Err(Errno::NOENT).call("ioctl", show);
-    }
-    // struct btrfs_qgroup_info_item: generation, referenced, its compressed size, exclusive, ...
-    let field = |index: usize| number(&args, abi::SEARCH_HEADER + index * 8).unwrap_or(0);
-    Ok(QgroupUsage { referenced: field(1), exclusive: field(3) })
-}
-
-/// Removes quota groups whose subvolumes are gone; returns how many.
-///
-/// Kernels before 6.10 keep the group of a destroyed subvolume for ever, and let it be removed only
-/// when the content is gone and counted off. May be repeated; what is not ready is left.
-pub fn remove_stale_qgroups(fd: BorrowedFd<'_>) -> Result<usize> {
-    let mut stale = Vec::new();
-    for id in qgroups(fd)? {
-        if !subvolume_exists(fd, id)? {
-            stale.push(id);
-        }
-    }
-    if stale.is_empty() {
-        return Ok(0);
-    }
-    // A subvolume that is being made has its group first. After this its making is over.
-    sync(fd)?;
-    let mut removed = 0;
-    for id in stale {
-        if subvolume_exists(fd, id)? {
-            continue;
-        }
-        let args = abi::QgroupCreate { create: 0, qgroupid: id };
-        match set::<{ abi::QGROUP_CREATE }, _>(fd, args) {
-            Ok(()) => removed += 1,
-            Err(Errno::BUSY | Errno::NOENT) => {}
-            other => other.call("ioctl", || format!("BTRFS_IOC_QGROUP_CREATE, remove 0/{id}"))?,
-        }
-    }
-    Ok(removed)
-}
-
-/// Numbers of all quota groups of subvolumes; none while quotas are off.
-fn qgroups(fd: BorrowedFd<'_>) -> Result<Vec<u64>> {
-    let show = || "BTRFS_IOC_TREE_SEARCH, quota tree".to_owned();
-    let last = (1 << abi::QGROUP_LEVEL_SHIFT) - 1;
-    let mut first = abi::FIRST_FREE_OBJECTID;
-    let mut found = Vec::new();
-    loop {
-        let key = Key { objectid: 0, kind: abi::QGROUP_INFO_KEY };
-        let args = match search(fd, abi::QUOTA_TREE, key, first, last, u32::MAX) {
-            Err(Errno::NOENT) => return Ok(found),
-            other => other.call("ioctl", show)?,
-        };
-        let mut at = 0;
-        for _ in 0..args.key.nr_items {
-            // struct btrfs_ioctl_search_header: transid, objectid, offset, type and length.
-            let (Some(offset), Some(lengths)) = (number(&args, at + 16), number(&args, at + 24))
-            else {
-                return Ok(found);
-            };
-            found.push(offset);
-            first = offset + 1;
-            at += abi::SEARCH_HEADER + (lengths >> 32) as usize;
-        }
-        if args.key.nr_items == 0 {
-            return Ok(found);
-        }
-    }
-}
-
-/// Whether a subvolume, or something of it that is still being removed, is there.
-fn subvolume_exists(fd: BorrowedFd<'_>, id: u64) -> Result<bool> {
-    let key = Key { objectid: id, kind: abi::ROOT_ITEM_KEY };
-    let args = search(fd, abi::ROOT_TREE, key, 0, u64::MAX, 1)
-        .call("ioctl", || format!("BTRFS_IOC_TREE_SEARCH, subvolume {id}"))?;
-    Ok(args.key.nr_items > 0)
-}
-
 /// The first two parts of a key of btrfs' trees.
 #[derive(Clone, Copy)]
-struct Key {
-    objectid: u64,
-    kind: u32,
+pub(crate) struct Key {
+    pub(crate) objectid: u64,
+    pub(crate) kind: u32,
 }
 
 /// Items of a key between two offsets, as many as fit or are asked for.
-fn search(
+pub(crate) fn search(
     fd: BorrowedFd<'_>,
     tree: u64,
     key: Key,
@@ -269,7 +172,7 @@ fn search(
 }
 
 /// Eight bytes of what was found, little-endian as btrfs has them.
-fn number(args: &abi::SearchArgs, at: usize) -> Option<u64> {
+pub(crate) fn number(args: &abi::SearchArgs, at: usize) -> Option<u64> {
     let bytes = args.buf.get(at..at + 8)?.try_into().ok()?;
     Some(u64::from_le_bytes(bytes))
 }
@@ -286,13 +189,16 @@ fn name_bytes<const SIZE: usize>(name: &OsStr) -> std::result::Result<[u8; SIZE]
     Ok(field)
 }
 
-fn set<const OPCODE: Opcode, T>(fd: BorrowedFd<'_>, args: T) -> std::result::Result<(), Errno> {
+pub(crate) fn set<const OPCODE: Opcode, T>(
+    fd: BorrowedFd<'_>,
+    args: T,
+) -> std::result::Result<(), Errno> {
     // SAFETY: every opcode in `abi` is made from the structure that the kernel reads for it, and
     // this crate passes that structure; it lives until the call returns.
     unsafe { ioctl(fd, Setter::<OPCODE, T>::new(args)) }
 }
 
-fn update<const OPCODE: Opcode, T>(
+pub(crate) fn update<const OPCODE: Opcode, T>(
     fd: BorrowedFd<'_>,
     args: &mut T,
 ) -> std::result::Result<(), Errno> {

@@ -70,6 +70,24 @@ pub struct QgroupCreate {
     pub qgroupid: u64,
 }
 
+/// `struct btrfs_ioctl_qgroup_limit_args`
+#[repr(C)]
+pub struct QgroupLimit {
+    pub qgroupid: u64,
+    pub flags: u64,
+    pub max_referenced: u64,
+    pub max_exclusive: u64,
+    pub reserved: [u64; 2],
+}
+
+/// `struct btrfs_ioctl_fs_info_args`, of which only the identity is of use here.
+#[repr(C)]
+pub struct FsInfo {
+    pub head: [u64; 2],
+    pub fsid: [u8; 16],
+    pub rest: [u64; 124],
+}
+
 /// `struct btrfs_ioctl_search_key`
 #[repr(C)]
 pub struct SearchKey {
@@ -107,6 +125,12 @@ pub const ROOT_ITEM_KEY: u32 = 132;
 pub const QUOTA_TREE: u64 = 8;
 /// `BTRFS_QGROUP_INFO_KEY`
 pub const QGROUP_INFO_KEY: u32 = 242;
+/// `BTRFS_QGROUP_LIMIT_KEY`
+pub const QGROUP_LIMIT_KEY: u32 = 244;
+/// `BTRFS_QGROUP_LIMIT_MAX_RFER`
+pub const LIMIT_REFERENCED: u64 = 1;
+/// `BTRFS_QGROUP_LIMIT_MAX_EXCL`
+pub const LIMIT_EXCLUSIVE: u64 = 2;
 /// Bits of a quota group's number that are that of its subvolume; the level is above them.
 pub const QGROUP_LEVEL_SHIFT: u32 = 48;
 /// `BTRFS_QUOTA_CTL_ENABLE`
@@ -118,8 +142,10 @@ pub const SNAP_DESTROY: Opcode = opcode::write::<VolArgs>(MAGIC, 15);
 pub const TREE_SEARCH: Opcode = opcode::read_write::<SearchArgs>(MAGIC, 17);
 pub const INO_LOOKUP: Opcode = opcode::read_write::<InoLookup>(MAGIC, 18);
 pub const SNAP_CREATE_V2: Opcode = opcode::write::<VolArgsV2>(MAGIC, 23);
+pub const FS_INFO: Opcode = opcode::read::<FsInfo>(MAGIC, 31);
 pub const QUOTA_CTL: Opcode = opcode::read_write::<QuotaCtl>(MAGIC, 40);
 pub const QGROUP_CREATE: Opcode = opcode::write::<QgroupCreate>(MAGIC, 42);
+pub const QGROUP_LIMIT: Opcode = opcode::read::<QgroupLimit>(MAGIC, 43);
 pub const GET_SUBVOL_ROOTREF: Opcode = opcode::read_write::<SubvolRootref>(MAGIC, 61);
 pub const INO_LOOKUP_USER: Opcode = opcode::read_write::<InoLookupUser>(MAGIC, 62);
 
@@ -135,6 +161,8 @@ mod tests {
         assert_eq!(size_of::<InoLookupUser>(), 4096);
         assert_eq!(size_of::<SubvolRootref>(), 4096);
         assert_eq!(size_of::<QgroupCreate>(), 16);
+        assert_eq!(size_of::<QgroupLimit>(), 48);
+        assert_eq!(size_of::<FsInfo>(), 1024);
         assert_eq!(size_of::<SearchKey>(), 104);
         assert_eq!(size_of::<SearchArgs>(), 4096);
     }

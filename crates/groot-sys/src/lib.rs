@@ -14,6 +14,8 @@ pub mod fs;
 pub mod loopdev;
 pub mod mount;
 pub mod probe;
+pub mod project_quota;
+pub mod qgroup;
 pub mod resolve;
 
 /// A system call that failed.

@@ -70,7 +70,7 @@ impl Driver for Btrfs {
 
     fn enable_limits(&self) -> Result<(), Error> {
         let root = files::open_directory(self.layout.root())?;
-        groot_sys::btrfs::enable_quota(root.as_fd()).doing("enabling btrfs quotas")
+        groot_sys::qgroup::enable(root.as_fd()).doing("enabling btrfs quotas")
     }
 
     fn configure_store(&self, _owner: Option<Owner>) -> Result<(), Error> {
@@ -139,7 +139,7 @@ impl Driver for Btrfs {
 
     fn sweep(&self) -> Result<(), Error> {
         let root = files::open_directory(self.layout.root())?;
-        groot_sys::btrfs::remove_stale_qgroups(root.as_fd())
+        groot_sys::qgroup::remove_stale(root.as_fd())
             .doing("removing quota groups of destroyed volumes")?;
         Ok(())
     }
@@ -151,7 +151,7 @@ impl Driver for Btrfs {
         let usage = || {
             groot_sys::btrfs::sync(fd.as_fd())?;
             let id = groot_sys::btrfs::subvolume_id(fd.as_fd())?;
-            groot_sys::btrfs::qgroup_usage(fd.as_fd(), id)
+            groot_sys::qgroup::usage(fd.as_fd(), id)
         };
         let usage = usage().doing(format!(
             "could not parse stats: btrfs counts nothing for `{}` while quotas are off (`btrfs \
