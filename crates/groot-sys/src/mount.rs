@@ -202,6 +202,16 @@ pub fn is_mount_point(path: &Path) -> Result<bool> {
     Ok(device(&found) != device(&above))
 }
 
+/// Where the file system is mounted that a path lies on.
+pub fn mount_point_of(path: &Path) -> Result<PathBuf> {
+    for above in path.ancestors() {
+        if is_mount_point(above)? {
+            return Ok(above.to_owned());
+        }
+    }
+    Err(Errno::INVAL).call("statx", || format!("{}: no mount point above", path.display()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -211,6 +221,7 @@ mod tests {
         assert!(is_mount_point(Path::new("/proc")).unwrap());
         assert!(!is_mount_point(Path::new("/proc/self")).unwrap());
         assert!(is_mount_point(Path::new("/no/such")).is_err());
+        assert_eq!(mount_point_of(Path::new("/proc/self")).unwrap(), Path::new("/proc"));
     }
 
     #[test]

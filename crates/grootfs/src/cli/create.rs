@@ -4,7 +4,7 @@ use super::args::Create;
 use super::{Context, source};
 use crate::error::Error;
 use crate::image;
-use crate::pull::Puller;
+use crate::pull::{Budget, Puller};
 use crate::rootfs::{self, Shape};
 use crate::store::id::ImageId;
 use crate::store::images::{self, NewImage};
@@ -26,6 +26,10 @@ fn create(context: &Context, args: &Create, argument: &str, id: &str) -> Result<
     let id = ImageId::new(id).map_err(store::Error::from)?;
     images::check_free(&store.layout, &id)?;
     available(context)?;
+    if !config.limit.is_none() {
+        // Before anything is pulled in vain.
+        driver.check_limits()?;
+    }
     if config.with_clean {
         gc::clean(&store, &*driver, config.clean_threshold, &context.log)?;
     }
@@ -43,6 +47,7 @@ fn create(context: &Context, args: &Create, argument: &str, id: &str) -> Result<
         log: &log,
         interrupt: &context.interrupt,
         ratio_limit: config.pull.ratio_limit,
+        budget: Budget::new(config.limit.with_image()),
     };
     let pulled = puller.pull(&image)?;
     let shape = Shape {
@@ -57,6 +62,7 @@ fn create(context: &Context, args: &Create, argument: &str, id: &str) -> Result<
         layers_size: pulled.size,
         mount: !config.without_mount,
         declared_volumes: declared,
+        limit: config.limit,
     };
     let mount = images::create(&store, &*driver, &new).map_err(Error::making_image)?;
     drop(lock);
@@ -68,9 +74,6 @@ fn create(context: &Context, args: &Create, argument: &str, id: &str) -> Result<
 /// Refuses what this version does not do, before anything is pulled.
 fn available(context: &Context) -> Result<(), Error> {
     let config = &context.config;
-    if config.disk_limit > 0 {
-        return Err(Error::NotYet("--disk-limit-size-bytes"));
-    }
     if config.with_clean && config.compat == crate::config::Compat::Garden {
         return Err(Error::NotYet("--with-clean in the garden compat mode"));
     }

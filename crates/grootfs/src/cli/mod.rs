@@ -27,6 +27,7 @@ mod delete_store;
 mod find;
 mod generate_metadata;
 mod init_store;
+mod limit;
 mod list;
 mod normalise;
 mod pull;
@@ -49,7 +50,7 @@ impl Context {
     /// The driver that was asked for, or the one that the store was made with.
     fn driver(&self) -> Box<dyn Driver> {
         let kind = self.config.driver.or_else(|| crate::driver::Kind::of_store(&self.layout));
-        kind.unwrap_or(crate::driver::Kind::OverlayXfs).driver(&self.layout)
+        kind.unwrap_or(crate::driver::Kind::OverlayXfs).driver(&self.layout, &self.config.helpers)
     }
 
     fn store(&self) -> Result<Store, Error> {
@@ -107,6 +108,7 @@ fn dispatch(cli: Cli) -> Result<String, Error> {
         Command::Delete(args) => args.check()?,
         Command::Pull(args) => args.check()?,
         Command::Stats(args) => args.check()?,
+        Command::Limit(args) => args.check()?,
         Command::InitStore(args) => args.check()?,
         Command::GenerateVolumeSizeMetadata(args) => args.check()?,
         _ => {}
@@ -121,6 +123,7 @@ fn dispatch(cli: Cli) -> Result<String, Error> {
         Command::Pull(args) => pull::run(&context, &args),
         Command::Delete(args) => delete::run(&context, &args),
         Command::Stats(args) => stats::run(&context, &args),
+        Command::Limit(args) => limit::run(&context, &args),
         Command::Clean(_) => clean::run(&context),
         Command::List(_) => list::run(&context),
         Command::Capacity(_) => Ok(capacity::run(&context)),
@@ -145,6 +148,7 @@ fn context(cli: &Cli) -> Result<Context, Error> {
     match &cli.command {
         Command::Create(args) => args.add_to(&mut flags)?,
         Command::Pull(args) => args.add_to(&mut flags),
+        Command::Limit(args) => args.add_to(&mut flags),
         Command::Clean(args) => flags.threshold_bytes = args.threshold_bytes,
         Command::InitStore(args) => args.add_to(&mut flags),
         _ => {}

@@ -4,7 +4,7 @@ use super::args::Pull;
 use super::{Context, source};
 use crate::error::Error;
 use crate::image;
-use crate::pull::Puller;
+use crate::pull::{Budget, Puller};
 use crate::store::locks;
 
 pub fn run(context: &Context, args: &Pull) -> Result<String, Error> {
@@ -28,6 +28,7 @@ fn pull(context: &Context, args: &Pull, argument: &str) -> Result<String, Error>
         source: &*source,
         log: &log,
         interrupt: &context.interrupt,
+        budget: Budget::default(),
         ratio_limit: context.config.pull.ratio_limit,
     };
     // `clean` leaves the layers below those that are being pulled alone until they are there.

@@ -44,6 +44,7 @@ pub struct Create {
     pub with_clean: Option<bool>,
     pub without_mount: Option<bool>,
     pub disk_limit_size_bytes: Option<i64>,
+    pub inode_limit: Option<i64>,
     pub insecure_registries: Option<Vec<String>>,
     pub remote_layer_client_certificates_path: Option<PathBuf>,
     pub clean_log_file: Option<PathBuf>,

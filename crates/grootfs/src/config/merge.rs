@@ -6,7 +6,8 @@ use super::compat::{self, Compat};
 use super::file::{self, File};
 use super::pull::Pull;
 use super::{Error, absolute};
-use crate::driver;
+use crate::driver::limit::{Limit, Scope};
+use crate::driver::{self, helper::Helpers};
 use crate::observe::log::{Format, Level};
 
 /// Where the store is if nobody says otherwise.
@@ -43,6 +44,8 @@ pub struct Flags {
     pub compat: Option<String>,
     /// `--disk-limit-size-bytes`.
     pub disk_limit_size_bytes: Option<i64>,
+    /// `--inode-limit`.
+    pub inode_limit: Option<i64>,
     /// `--insecure-registry`, all of them.
     pub insecure_registries: Vec<String>,
     /// `--exclude-image-from-quota`.
@@ -76,18 +79,14 @@ pub struct Config {
     pub log_file: Option<PathBuf>,
     /// In which shape.
     pub log_format: Format,
-    /// Helper for XFS quotas.
-    pub tardis_bin: PathBuf,
-    /// Helper for btrfs quotas.
-    pub drax_bin: PathBuf,
+    /// Who sets limits for users other than root.
+    pub helpers: Helpers,
     /// Directory of the btrfs tools; `None` to look in `PATH`.
     pub btrfs_progs_path: Option<PathBuf>,
     /// Which original is followed.
     pub compat: Compat,
-    /// Limit in bytes; 0 for none.
-    pub disk_limit: u64,
-    /// Whether the limit leaves the layers out.
-    pub exclude_image_from_quota: bool,
+    /// What a new root file system may hold.
+    pub limit: Limit,
     /// Registries, `host[:port]`, that may be spoken to without TLS or verification.
     pub insecure_registries: Vec<String>,
     /// Whether digests and sizes of `oci:` layers go unchecked.
@@ -153,18 +152,25 @@ impl Config {
             log_level: Level::parse(&flags.log_level.or(file.log_level).unwrap_or_default()),
             log_file: path(flags.log_file, file.log_file),
             log_format: log_format(&format, compat)?,
-            tardis_bin: path(flags.tardis_bin, file.tardis_bin).unwrap_or("tardis".into()),
-            drax_bin: path(flags.drax_bin, file.drax_bin).unwrap_or("drax".into()),
+            helpers: Helpers {
+                tardis: path(flags.tardis_bin, file.tardis_bin).unwrap_or("tardis".into()),
+                drax: path(flags.drax_bin, file.drax_bin).unwrap_or("drax".into()),
+            },
             btrfs_progs_path: path(flags.btrfs_progs_path, file.btrfs_progs_path),
             compat,
-            disk_limit: number(
-                flags.disk_limit_size_bytes.or(create.disk_limit_size_bytes),
-                "disk limit",
-            )?,
-            exclude_image_from_quota: flags
-                .exclude_image_from_quota
-                .or(create.exclude_image_from_quota)
-                .unwrap_or(false),
+            limit: Limit {
+                bytes: number(
+                    flags.disk_limit_size_bytes.or(create.disk_limit_size_bytes),
+                    "disk limit",
+                )?,
+                scope: Scope::excluding_image(
+                    flags
+                        .exclude_image_from_quota
+                        .or(create.exclude_image_from_quota)
+                        .unwrap_or(false),
+                ),
+                inodes: number(flags.inode_limit.or(create.inode_limit), "inode limit")?,
+            },
             insecure_registries: registries,
             skip_layer_validation: flags
                 .skip_layer_validation
@@ -234,15 +240,15 @@ mod tests {
         let config = merged(Flags::default(), yaml).unwrap();
         assert_eq!(config.store, Path::new("/file"));
         assert_eq!(config.driver, Some(driver::Kind::Btrfs));
-        assert_eq!(config.disk_limit, 5);
-        assert_eq!(config.tardis_bin, Path::new("tardis"));
+        assert_eq!(config.limit.bytes, 5);
+        assert_eq!(config.helpers.tardis, Path::new("tardis"));
         let flags = Flags {
             store: Some("/flag".into()),
             disk_limit_size_bytes: Some(7),
             ..Flags::default()
         };
         let config = merged(flags, yaml).unwrap();
-        assert_eq!((config.store.to_str(), config.disk_limit), (Some("/flag"), 7));
+        assert_eq!((config.store.to_str(), config.limit.bytes), (Some("/flag"), 7));
         assert_eq!(merged(Flags::default(), "").unwrap().store, Path::new(DEFAULT_STORE));
     }
 
@@ -250,6 +256,7 @@ mod tests {
     fn bad_values_are_refused() {
         for yaml in [
             "create: {disk_limit_size_bytes: -1}",
+            "create: {inode_limit: -1}",
             "clean: {threshold_bytes: -1}",
             "driver: zfs",
             "store: \"/a\\nb\"",

@@ -8,7 +8,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Doing, Driver, Error, Kind, Mount, NewRoot, Usage, VolumeTree, files};
+use super::limit::Usage;
+use super::quota_groups::{self, QuotaGroups};
+use super::{Change, Doing, Driver, Error, Kind, Mount, NewRoot, VolumeTree, files};
 use crate::error::{AtPath, PathError};
 use crate::idmap::Owner;
 use crate::store::layout::{ImagePaths, Layout};
@@ -17,12 +19,17 @@ use crate::store::layout::{ImagePaths, Layout};
 #[derive(Debug)]
 pub struct Btrfs {
     layout: Layout,
+    drax: PathBuf,
 }
 
 impl Btrfs {
-    /// A driver for one store.
-    pub fn new(layout: Layout) -> Self {
-        Self { layout }
+    /// A driver for one store; `drax` sets limits for users other than root.
+    pub fn new(layout: Layout, drax: PathBuf) -> Self {
+        Self { layout, drax }
+    }
+
+    fn quota_groups(&self) -> QuotaGroups {
+        QuotaGroups::new(&self.layout, &self.drax)
     }
 
     fn snapshot(&self, volume: &str, target: &Path) -> Result<(), Error> {
@@ -119,6 +126,7 @@ impl Driver for Btrfs {
         self.snapshot(top, &target)?;
         fs::set_permissions(&target, fs::Permissions::from_mode(0o755)).at("chmod", &target)?;
         files::chown(&target, Some(root.owner))?;
+        self.quota_groups().begin(paths, &target, root)?;
         if root.mount {
             return Ok(None);
         }
@@ -144,23 +152,40 @@ impl Driver for Btrfs {
         Ok(())
     }
 
-    fn usage(&self, paths: &ImagePaths) -> Result<Usage, Error> {
-        let snapshot = paths.snapshot();
-        let path = if snapshot.is_dir() { snapshot } else { paths.rootfs() };
-        let fd = files::open_directory(&path)?;
-        let usage = || {
-            groot_sys::btrfs::sync(fd.as_fd())?;
-            let id = groot_sys::btrfs::subvolume_id(fd.as_fd())?;
-            groot_sys::qgroup::usage(fd.as_fd(), id)
-        };
-        let usage = usage().doing(format!(
-            "could not parse stats: btrfs counts nothing for `{}` while quotas are off (`btrfs \
-             quota enable {}` turns them on)",
-            path.display(),
-            self.layout.root().display()
-        ))?;
-        Ok(Usage { total: usage.referenced, exclusive: usage.exclusive })
+    fn check_limits(&self) -> Result<(), Error> {
+        quota_groups::mode(self.layout.root()).map(drop)
     }
+
+    fn set_limit(&self, paths: &ImagePaths, change: &Change) -> Result<(), Error> {
+        if change.inodes.is_some_and(|inodes| inodes > 0) {
+            return Err(quota_groups::no_inode_limits());
+        }
+        match change.bytes {
+            Some((bytes, scope)) => {
+                self.quota_groups().change(paths, &subvolume(paths), bytes, scope)
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn count(&self) -> Result<(), Error> {
+        self.quota_groups().count()
+    }
+
+    fn usage(&self, paths: &ImagePaths) -> Result<Usage, Error> {
+        self.quota_groups().usage(paths, &subvolume(paths))
+    }
+
+    fn reclaim(&self, _roots: &[ImagePaths]) -> Result<(), Error> {
+        // Quota groups have the numbers of their subvolumes; `sweep` takes those away that are left.
+        Ok(())
+    }
+}
+
+/// The subvolume of a root, whether somebody mounted it or not.
+fn subvolume(paths: &ImagePaths) -> PathBuf {
+    let snapshot = paths.snapshot();
+    if snapshot.is_dir() { snapshot } else { paths.rootfs() }
 }
 
 /// Removes a subvolume with all subvolumes in it, or a plain tree. May be repeated, and two may do

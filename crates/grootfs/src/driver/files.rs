@@ -2,9 +2,9 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io;
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -19,6 +19,9 @@ use crate::idmap::Owner;
 /// How often a busy mount is tried again, and how long is waited in between (contract B5).
 const UNMOUNT_TRIES: u32 = 50;
 const UNMOUNT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Longest decimal number that is read from a file, with some blanks.
+const LONGEST_NUMBER: u64 = 32;
 
 /// Fails unless `path` lies on a file system with this magic number.
 pub fn require_filesystem(
@@ -72,6 +75,52 @@ pub fn chown(path: &Path, owner: Option<Owner>) -> Result<(), Error> {
     Ok(())
 }
 
+/// Writes a decimal number into a new file that only its owner reads (contract 3.1).
+pub fn write_number(path: &Path, number: u64) -> Result<(), Error> {
+    let mut file = fs::OpenOptions::new()
+        .create_new(true)
+        .write(true)
+        .mode(0o600)
+        .open(path)
+        .at("open", path)?;
+    file.write_all(number.to_string().as_bytes()).at("write", path)?;
+    Ok(())
+}
+
+/// Writes a decimal number over what a file holds, in the same block: it works where nothing new may be
+/// written any more.
+pub fn rewrite_number(path: &Path, number: u64) -> Result<(), Error> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let mode = Mode::from_raw_mode(0o600);
+    let mut file =
+        fs::File::from(openat(CWD, path, flags | OFlags::CLOEXEC, mode).at("open", path)?);
+    let text = number.to_string();
+    file.write_all(text.as_bytes()).at("write", path)?;
+    file.set_len(text.len() as u64).at("truncate", path)?;
+    Ok(())
+}
+
+/// Reads a decimal number that a file of an image holds; `None` where there is no such file.
+pub fn read_number(path: &Path) -> Result<Option<u64>, Error> {
+    // The store may be another user's: what lies there may be a link, a fifo or endless.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match openat(CWD, path, flags, Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(None),
+        other => fs::File::from(other.at("open", path)?),
+    };
+    let mut text = String::new();
+    file.take(LONGEST_NUMBER).read_to_string(&mut text).at("read", path)?;
+    let number = text.trim().parse().map_err(|_| {
+        let start = &text;
+        Error::Usage(format!(
+            "reading image info {}: `{}` is no number",
+            path.display(),
+            start.escape_debug()
+        ))
+    })?;
+    Ok(Some(number))
+}
+
 /// Removes a file. One that is not there is success.
 pub fn remove_file(path: &Path) -> Result<(), Error> {
     match fs::remove_file(path) {
@@ -92,6 +141,15 @@ pub fn remove_tree(path: &Path) -> Result<(), Error> {
     };
     let Some(parent_fd) = open_existing(parent)? else { return Ok(()) };
     remove_tree_at(&parent_fd, parent, name)
+}
+
+/// Removes everything in a directory, but not itself. One that is not there is success.
+pub fn empty_tree(path: &Path) -> Result<(), Error> {
+    let Some(directory) = open_existing(path)? else { return Ok(()) };
+    for entry in fs::read_dir(path).at("open", path)? {
+        remove_tree_at(&directory, path, &entry.at("readdir", path)?.file_name())?;
+    }
+    Ok(())
 }
 
 fn remove_tree_at(parent_fd: &OwnedFd, parent: &Path, name: &OsStr) -> Result<(), Error> {

@@ -15,9 +15,15 @@ use crate::store::layout::{ImagePaths, Layout};
 
 pub mod btrfs;
 mod files;
+pub mod helper;
+pub mod limit;
+pub mod overlay_xfs;
+mod projects;
+mod quota_groups;
 
 pub(crate) use files::{remove_tree, unmount};
-pub mod overlay_xfs;
+use helper::Helpers;
+use limit::{Limit, TooSmall, Usage};
 
 /// Which driver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,11 +74,14 @@ impl Kind {
         }
     }
 
-    /// The driver for a store.
-    pub fn driver(self, layout: &Layout) -> Box<dyn Driver> {
+    /// The driver for a store. The helpers are what users other than root set limits with.
+    pub fn driver(self, layout: &Layout, helpers: &Helpers) -> Box<dyn Driver> {
+        let layout = layout.clone();
         match self {
-            Self::OverlayXfs => Box::new(overlay_xfs::OverlayXfs::new(layout.clone())),
-            Self::Btrfs => Box::new(btrfs::Btrfs::new(layout.clone())),
+            Self::OverlayXfs => {
+                Box::new(overlay_xfs::OverlayXfs::new(layout, helpers.tardis.clone()))
+            }
+            Self::Btrfs => Box::new(btrfs::Btrfs::new(layout, helpers.drax.clone())),
         }
     }
 }
@@ -134,6 +143,26 @@ pub enum Error {
     /// Something that cannot be counted.
     #[error("{0}")]
     Usage(String),
+    /// The file system holds no limits: what is missing, and what mends it.
+    #[error("disk limits are not available: {0}")]
+    NoLimits(String),
+    /// A limit that the image alone exceeds.
+    #[error(transparent)]
+    TooSmall(#[from] TooSmall),
+    /// A limit could not be set on a new root.
+    #[error("applying disk limits")]
+    ApplyingLimits(#[source] Box<Error>),
+    /// A project of XFS.
+    #[error(transparent)]
+    Project(#[from] tardis::Error),
+    /// A set-uid helper.
+    #[error("{why}")]
+    Helper {
+        /// Which one.
+        name: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
 }
 
 /// Names what was being done when a system call failed.
@@ -161,6 +190,17 @@ pub struct NewRoot<'a> {
     pub mount: bool,
     /// Who owns its root directory.
     pub owner: Owner,
+    /// What it may hold.
+    pub limit: Limit,
+}
+
+/// A new limit for a root file system; `None` leaves what is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Change {
+    /// Bytes, and what they count; 0 bytes lift the limit.
+    pub bytes: Option<(u64, limit::Scope)>,
+    /// Inodes; 0 lifts the limit.
+    pub inodes: Option<u64>,
 }
 
 /// Something that the runtime is to mount.
@@ -177,15 +217,6 @@ pub enum Mount {
     },
     /// The root file system itself, bound from this directory.
     Bind(PathBuf),
-}
-
-/// How much a root file system holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Usage {
-    /// Bytes with its layers.
-    pub total: u64,
-    /// Bytes without its layers.
-    pub exclusive: u64,
 }
 
 /// Where a layer is written: its directory, and how deletions are written there.
@@ -253,8 +284,22 @@ pub trait Driver: fmt::Debug + Send + Sync {
     /// be repeated; what is still being removed is left for the next time.
     fn sweep(&self) -> Result<(), Error>;
 
-    /// Counts what a root file system holds.
+    /// Fails when the file system holds no limits: [`Error::NoLimits`] says what is missing.
+    fn check_limits(&self) -> Result<(), Error>;
+
+    /// Changes the limit of a root file system that is in use. One that holds more already keeps it and
+    /// gets no more.
+    fn set_limit(&self, paths: &ImagePaths, change: &Change) -> Result<(), Error>;
+
+    /// Brings the numbers up to date that `usage` reads; once before any number of roots.
+    fn count(&self) -> Result<(), Error>;
+
+    /// What a root file system holds and may hold. Costs the same whatever it holds.
     fn usage(&self, paths: &ImagePaths) -> Result<Usage, Error>;
+
+    /// Gives back what roots had that are gone, when these are all that are there. The caller makes
+    /// sure that none is being made.
+    fn reclaim(&self, roots: &[ImagePaths]) -> Result<(), Error>;
 }
 
 #[cfg(test)]

@@ -1,14 +1,17 @@
 //! Layers as directories of XFS, mounted on top of each other by overlay.
 
 use std::fs;
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use groot_sys::project_quota::Limits;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
-use super::{Doing, Driver, Error, Kind, Mount, NewRoot, Usage, VolumeTree, files};
+use super::limit::{Inodes, LEAST, Limit, Usage};
+use super::projects::Projects;
+use super::{Change, Doing, Driver, Error, Kind, Mount, NewRoot, VolumeTree, files};
 use crate::error::{AtPath, PathError};
 use crate::idmap::Owner;
 use crate::store::layout::{ImagePaths, Layout};
@@ -17,12 +20,21 @@ use crate::store::layout::{ImagePaths, Layout};
 #[derive(Debug)]
 pub struct OverlayXfs {
     layout: Layout,
+    tardis: PathBuf,
 }
 
+/// Inodes of a root that are not its content: its own directories and the files that describe it. A
+/// lower limit could not even be mounted.
+const LEAST_INODES: u64 = 16;
+
 impl OverlayXfs {
-    /// A driver for one store.
-    pub fn new(layout: Layout) -> Self {
-        Self { layout }
+    /// A driver for one store; `tardis` sets limits for users other than root.
+    pub fn new(layout: Layout, tardis: PathBuf) -> Self {
+        Self { layout, tardis }
+    }
+
+    fn projects(&self) -> Result<Projects, Error> {
+        Projects::open(&self.layout, &self.tardis)
     }
 
     /// The file that holds a volume's short name.
@@ -179,6 +191,12 @@ impl Driver for OverlayXfs {
 
     fn create_root(&self, root: &NewRoot<'_>) -> Result<Option<Mount>, Error> {
         let paths = root.paths;
+        let limits = limits_of(&root.limit, root.layers_size).doing_limits()?;
+        // Before anything is made in it: what is made inherits the project.
+        self.projects()?.begin(paths, limits).doing_limits()?;
+        if limits.bytes > 0 {
+            files::write_number(&paths.quota(), limits.bytes)?;
+        }
         let mut lower = Vec::with_capacity(root.volumes.len());
         for volume in root.volumes.iter().rev() {
             lower.push(Path::new("l").join(self.short_name(volume)?));
@@ -190,7 +208,7 @@ impl Driver for OverlayXfs {
         for directory in [paths.upper(), paths.work(), paths.rootfs()] {
             files::make_directory(&directory, 0o755, Some(root.owner))?;
         }
-        write_info(&paths.info(), root.layers_size)?;
+        files::write_number(&paths.info(), root.layers_size)?;
         let (upper, work) = (paths.upper(), paths.work());
         if !root.mount {
             let lower = lower.iter().map(|name| self.layout.root().join(name)).collect();
@@ -212,6 +230,9 @@ impl Driver for OverlayXfs {
     }
 
     fn destroy_root(&self, paths: &ImagePaths) -> Result<(), Error> {
+        // The directory itself stays until its project id is given back, and so keeps the id its own.
+        files::empty_tree(paths.dir())?;
+        self.projects()?.end(paths)?;
         files::remove_tree(paths.dir())
     }
 
@@ -220,15 +241,83 @@ impl Driver for OverlayXfs {
         Ok(())
     }
 
-    fn usage(&self, paths: &ImagePaths) -> Result<Usage, Error> {
-        let info = paths.info();
-        let text = fs::read_to_string(&info).at("open", &info)?;
-        let layers: u64 = text.trim().parse().map_err(|_| {
-            Error::Usage(format!("reading image info {}: `{text}` is no number", info.display()))
-        })?;
-        // Without a limit there is no project to count, and the original says 0 (contract 7.2).
-        Ok(Usage { total: layers, exclusive: 0 })
+    fn check_limits(&self) -> Result<(), Error> {
+        self.projects()?.check()
     }
+
+    fn set_limit(&self, paths: &ImagePaths, change: &Change) -> Result<(), Error> {
+        let projects = self.projects()?;
+        projects.check()?;
+        let mut limits = projects.quota(paths)?.limits;
+        if let Some(inodes) = change.inodes {
+            limits.inodes = inodes_of(inodes);
+        }
+        if let Some((bytes, scope)) = change.bytes {
+            let limit = Limit { bytes, scope, inodes: 0 };
+            limits.bytes =
+                limits_of(&limit, files::read_number(&paths.info())?.unwrap_or(0))?.bytes;
+        }
+        // Written down for those who may not ask the kernel (contract 3.1). The file is part of the
+        // project, so it is made while it still may be; from then on its block is there.
+        let file = paths.quota();
+        let before = files::read_number(&file)?;
+        if limits.bytes > 0 && before.unwrap_or(0) != limits.bytes {
+            files::rewrite_number(&file, limits.bytes)?;
+        }
+        let limited = projects.limit(paths, limits);
+        let written_down = if limited.is_ok() { limits.bytes } else { before.unwrap_or(0) };
+        if written_down == 0 {
+            files::remove_file(&file)?;
+        } else if limited.is_err() {
+            files::rewrite_number(&file, written_down)?;
+        }
+        limited
+    }
+
+    fn count(&self) -> Result<(), Error> {
+        // XFS counts while it writes.
+        Ok(())
+    }
+
+    fn usage(&self, paths: &ImagePaths) -> Result<Usage, Error> {
+        let image = files::read_number(&paths.info())?.unwrap_or(0);
+        let quota = self.projects()?.quota(paths)?;
+        let committed =
+            if quota.limits.bytes == 0 { 0 } else { image.saturating_add(quota.limits.bytes) };
+        let inodes = Inodes { used: quota.inodes, limit: quota.limits.inodes };
+        Ok(Usage {
+            total: image.saturating_add(quota.bytes),
+            exclusive: quota.bytes,
+            quota: quota.limits.bytes,
+            committed,
+            inodes: (quota.inodes > 0).then_some(inodes),
+        })
+    }
+
+    fn reclaim(&self, roots: &[ImagePaths]) -> Result<(), Error> {
+        self.projects()?.reclaim(roots)
+    }
+}
+
+/// Names the step in the original's words (contract 1.6).
+trait DoingLimits<T> {
+    fn doing_limits(self) -> Result<T, Error>;
+}
+
+impl<T, E: Into<Error>> DoingLimits<T> for Result<T, E> {
+    fn doing_limits(self) -> Result<T, Error> {
+        self.map_err(|error| Error::ApplyingLimits(Box::new(error.into())))
+    }
+}
+
+/// What the kernel is to hold a root to, whose image holds so many bytes (contract 4.9).
+fn limits_of(limit: &Limit, image: u64) -> Result<Limits, Error> {
+    let left = limit.left(image)?;
+    Ok(Limits { bytes: left.map_or(0, |left| left.max(LEAST)), inodes: inodes_of(limit.inodes) })
+}
+
+fn inodes_of(inodes: u64) -> u64 {
+    if inodes == 0 { 0 } else { inodes.max(LEAST_INODES) }
 }
 
 /// Letters of short names: what a path and a mount option take as they are.
@@ -249,17 +338,6 @@ fn new_short_name() -> String {
 /// Whether the content of a link file is a name and not a path to somewhere else.
 fn is_short_name(name: &str) -> bool {
     (1..=64).contains(&name.len()) && name.bytes().all(|byte| ALPHABET.contains(&byte))
-}
-
-fn write_info(path: &Path, size: u64) -> Result<(), Error> {
-    let mut file = fs::OpenOptions::new()
-        .create_new(true)
-        .write(true)
-        .mode(0o600)
-        .open(path)
-        .at("open", path)?;
-    file.write_all(size.to_string().as_bytes()).at("write", path)?;
-    Ok(())
 }
 
 #[cfg(test)]

@@ -69,7 +69,7 @@ impl Puller<'_> {
                 }),
                 mappings: &self.store.mappings,
                 base_directory: layer.base_directory.as_deref(),
-                limits: Limits { bytes: u64::MAX, entries: MOST_ENTRIES },
+                limits: Limits { bytes: self.budget.left(), entries: MOST_ENTRIES },
             };
             unpack::unpack(input, &target)
         });
@@ -78,6 +78,7 @@ impl Puller<'_> {
             self.log.info("unpacking-layer.warning", warning);
         }
         let Unpacked { bytes, undescribed, .. } = unpacked;
+        self.spend(bytes);
         Ok(Filled { bytes, diff_id, undescribed })
     }
 

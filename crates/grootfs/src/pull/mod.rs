@@ -6,6 +6,7 @@
 //! gets its name only when all of its checks hold; what fails is removed at once ([`build`]).
 
 use crate::driver::Driver;
+use crate::driver::limit::Bytes;
 use crate::image::{self, Image, ImageSource};
 use crate::interrupt::Interrupt;
 use crate::observe::Log;
@@ -13,6 +14,7 @@ use crate::store::volumes::{self, Metadata};
 use crate::store::{self, Store};
 use crate::unpack;
 
+mod budget;
 mod build;
 mod chunks;
 mod counted;
@@ -24,6 +26,7 @@ mod stream;
 mod undescribed;
 mod unknown;
 
+pub use budget::Budget;
 use plan::Planned;
 use stream::{Pipe, Plumbing, Stop};
 
@@ -71,6 +74,20 @@ pub enum Error {
         /// Its volume.
         chain_id: String,
     },
+    /// The layers do not fit into the disk limit.
+    #[error(
+        "layers exceed disk quota {sum}/{limit} bytes: the image counts, and its layers hold at least {}, the \
+         limit is {}; largest layers: {largest}",
+        Bytes(*sum), Bytes(*limit)
+    )]
+    Quota {
+        /// Bytes of the layers, as far as they are known.
+        sum: u64,
+        /// The limit.
+        limit: u64,
+        /// Names of layers with their sizes.
+        largest: String,
+    },
     /// Another layer failed first, or somebody asked to stop.
     #[error("stopped because another layer failed")]
     Stopped,
@@ -99,6 +116,8 @@ pub struct Puller<'a> {
     pub log: &'a Log,
     /// What ends it early.
     pub interrupt: &'a Interrupt,
+    /// What is left of the disk limit for the layers.
+    pub budget: Budget,
     /// How many times its size a layer may grow when it is decompressed; 0 for any.
     pub ratio_limit: u64,
 }
@@ -140,6 +159,8 @@ impl Puller<'_> {
                 missing.push(layer);
             }
         }
+        self.check_limit(&planned, &sizes)?;
+        sizes.iter().flatten().for_each(|size| self.spend(*size));
         self.build_missing(&planned, &missing, &stop)?;
         let mut pulled = Pulled::default();
         for (layer, size) in planned.iter().zip(sizes) {

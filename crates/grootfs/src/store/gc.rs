@@ -37,6 +37,10 @@ pub fn clean(
         let _lock = locks::acquire(&store.layout, locks::GLOBAL, locks::Mode::Exclusive)
             .doing("garbage collector acquiring lock")?;
         mark(store, driver, log)?;
+        if let Err(error) = reclaim(&store.layout, driver) {
+            // Costs nobody a byte, and the next clean tries again.
+            log.error("garbage-collector-reclaim.failed", &error);
+        }
     }
     collect(store, driver, log)
 }
@@ -108,9 +112,12 @@ fn collect(store: &Store, driver: &dyn Driver, log: &Log) -> Result<Outcome, Err
     for name in volumes::list(layout)?.iter().filter(|name| name.starts_with(GARBAGE)) {
         note(destroy(layout, driver, name));
     }
-    for name in volumes::names(&layout.tmp())?.iter().filter(|name| images::is_aside(name)) {
-        let paths = ImagePaths::at(layout.tmp().join(name));
-        note(driver.destroy_root(&paths).map_err(Error::from));
+    for paths in asides(layout)? {
+        // Two at once would give the project id back twice: the second time when it is another's.
+        note(images::lock_aside(paths.dir()).and_then(|lock| match lock {
+            Some(_lock) => driver.destroy_root(&paths).map_err(Error::from),
+            None => Ok(()),
+        }));
     }
     if let Err(error) = driver.sweep() {
         // Costs nobody a byte, and the next clean tries again.
@@ -120,6 +127,20 @@ fn collect(store: &Store, driver: &dyn Driver, log: &Log) -> Result<Outcome, Err
         None => Ok(Outcome::Cleaned),
         Some(error) => Err(error).doing("destroying volumes failed"),
     }
+}
+
+/// Images that are being removed.
+fn asides(layout: &Layout) -> Result<Vec<ImagePaths>, Error> {
+    let names = volumes::names(&layout.tmp())?;
+    let asides = names.into_iter().filter(|name| images::is_aside(name));
+    Ok(asides.map(|name| ImagePaths::at(layout.tmp().join(name))).collect())
+}
+
+/// Gives back what images had that are gone. The caller holds the lock, so none is being made.
+fn reclaim(layout: &Layout, driver: &dyn Driver) -> Result<(), Error> {
+    let mut roots = asides(layout)?;
+    roots.extend(images::list(layout)?.into_iter().map(ImagePaths::at));
+    Ok(driver.reclaim(&roots)?)
 }
 
 /// Removes a volume with its metadata.

@@ -15,8 +15,9 @@ use rustix::io::Errno;
 
 use super::id::ImageId;
 use super::layout::{GARBAGE, ImagePaths, Layout};
-use super::{Doing, Error, Store, dependencies, volumes};
-use crate::driver::{Driver, Mount, NewRoot};
+use super::{Doing, Error, Store, dependencies, limits, locks, volumes};
+use crate::driver::limit::Limit;
+use crate::driver::{Change, Driver, Mount, NewRoot};
 use crate::error::{AtPath, PathError};
 
 /// What a new root file system is made of.
@@ -33,6 +34,8 @@ pub struct NewImage<'a> {
     pub mount: bool,
     /// Absolute paths that the image declares as volumes.
     pub declared_volumes: &'a [String],
+    /// What it may hold.
+    pub limit: Limit,
 }
 
 /// Fails when the id is taken.
@@ -88,9 +91,12 @@ fn fill(
     // Before anything uses a volume, so that no crash leaves a root whose layers look unused.
     dependencies::write(&store.layout, image.id, image.volumes)?;
     let owner = store.owner();
-    let NewImage { volumes, layers_size, mount, .. } = *image;
-    let root = NewRoot { paths, volumes, layers_size, mount, owner };
-    let mount = driver.create_root(&root).doing("creating image")?;
+    let NewImage { volumes, layers_size, mount, limit, .. } = *image;
+    let root = NewRoot { paths, volumes, layers_size, mount, owner, limit };
+    let mount = driver
+        .create_root(&root)
+        .map_err(|error| limits::explained(&store.layout, volumes, error))
+        .doing("creating image")?;
     for volume in image.declared_volumes {
         let path = paths.declared_volume(volume);
         fs::DirBuilder::new().mode(0o755).create(&path).at("mkdir", &path)?;
@@ -99,6 +105,24 @@ fn fill(
     std::os::unix::fs::chown(paths.dir(), Some(owner.uid), Some(owner.gid))
         .at("chown", paths.dir())?;
     Ok(mount)
+}
+
+/// Changes the limit of a root file system that is in use.
+pub fn limit(
+    store: &Store,
+    driver: &dyn Driver,
+    id: &ImageId,
+    change: &Change,
+) -> Result<(), Error> {
+    // `clean` gives project ids back that no image has: not while one is being given out.
+    let _global = locks::acquire(&store.layout, locks::GLOBAL, locks::Mode::Shared)?;
+    let paths = store.layout.image(id);
+    let Some(_lock) = lock_image(paths.dir())? else { return Err(Error::NotFound(id.clone())) };
+    let volumes = dependencies::read(&store.layout, id)?.unwrap_or_default();
+    driver
+        .set_limit(&paths, change)
+        .map_err(|error| limits::explained(&store.layout, &volumes, error))
+        .doing(format!("limiting image `{id}`"))
 }
 
 /// Deletes a root file system. Its layers stay. May be repeated after a failure. One that is not
@@ -138,6 +162,20 @@ fn aside(layout: &Layout, id: &ImageId) -> PathBuf {
     // Not with the id at full length: id and number together must fit a file name.
     let id: String = id.as_str().chars().take(40).collect();
     layout.tmp().join(format!("{GARBAGE}image-{}-{id}", volumes::unique()))
+}
+
+/// Takes the lock of an image that is being removed; `None` while somebody is still at it.
+pub(super) fn lock_aside(dir: &Path) -> Result<Option<OwnedFd>, Error> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = match openat(CWD, dir, flags, Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(None),
+        other => other.at("open", dir)?,
+    };
+    match flock(&fd, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(fd)),
+        Err(Errno::WOULDBLOCK) => Ok(None),
+        Err(errno) => Err(errno).at("flock", dir)?,
+    }
 }
 
 /// Whether a name in `tmp` is that of an image being removed.

@@ -15,6 +15,7 @@ pub mod id;
 pub mod images;
 pub mod init;
 pub mod layout;
+pub mod limits;
 pub mod locks;
 pub mod namespace;
 pub mod volumes;
@@ -55,6 +56,14 @@ pub enum Error {
     /// The driver.
     #[error(transparent)]
     Driver(#[from] driver::Error),
+    /// A limit that the image alone exceeds, and what is in the image.
+    #[error("{}; largest layers: {largest}", crate::error::chain(&**cause))]
+    TooSmall {
+        /// The limit and the image; part of the text, so no `source`.
+        cause: Box<driver::Error>,
+        /// Names of layers with their sizes.
+        largest: String,
+    },
     /// A bad image id.
     #[error(transparent)]
     Id(#[from] id::IdError),

@@ -126,7 +126,9 @@ pub enum Error {
         why: String,
     },
     /// More bytes than allowed.
-    #[error("uncompressed layer size exceeds quota: more than {0} bytes")]
+    #[error(
+        "uncompressed layer size exceeds quota: more than the {0} bytes that the disk limit leaves for it"
+    )]
     TooManyBytes(u64),
     /// More entries than allowed.
     #[error("the layer has more than {0} entries")]

@@ -1,0 +1,187 @@
+//! Running the set-uid helpers, for users other than root.
+
+use std::ffi::{OsStr, OsString};
+use std::io::Read;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use super::Error;
+
+/// How long a helper may take: it makes a few system calls; a sync of btrfs under load takes longest.
+const TIME_LIMIT: Duration = Duration::from_secs(60);
+
+/// Most bytes of an answer.
+const LONGEST_ANSWER: u64 = 1 << 20;
+
+/// Where the helpers are.
+#[derive(Debug, Clone)]
+pub struct Helpers {
+    /// For XFS.
+    pub tardis: PathBuf,
+    /// For btrfs.
+    pub drax: PathBuf,
+}
+
+impl Default for Helpers {
+    fn default() -> Self {
+        Self { tardis: "tardis".into(), drax: "drax".into() }
+    }
+}
+
+/// A program that does for a user what only root may.
+#[derive(Debug, Clone)]
+pub struct Helper {
+    name: &'static str,
+    program: PathBuf,
+    time_limit: Duration,
+}
+
+impl Helper {
+    /// A helper; `program` is a path, or a name to look for in `PATH`.
+    pub fn new(name: &'static str, program: &Path) -> Self {
+        Self { name, program: program.to_owned(), time_limit: TIME_LIMIT }
+    }
+
+    /// Runs it; returns what it prints.
+    pub fn run(&self, arguments: &[&OsStr]) -> Result<String, Error> {
+        let path = self.find()?;
+        let child = Command::new(&path)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|error| {
+                self.fails(format!("{}: {}", path.display(), crate::error::reason(&error)))
+            })?;
+        let (answer, code) = self.answer(child)?;
+        if code == Some(0) {
+            return Ok(answer);
+        }
+        // The original's shape: what it said, and its status.
+        let status =
+            code.map_or_else(|| "ended by a signal".into(), |n| format!("exit status {n}"));
+        Err(Error::Usage(format!("{}: {status}", answer.trim())))
+    }
+
+    /// What it says when it is understood; names it when it is not.
+    pub fn not_understood(&self, answer: &str) -> Error {
+        let start: String = answer.trim().chars().take(200).collect();
+        self.fails(format!(
+            "{} answered what cannot be understood: `{}`; is it the one that came with this grootfs?",
+            self.program.display(),
+            start.escape_debug()
+        ))
+    }
+
+    fn fails(&self, why: String) -> Error {
+        Error::Helper { name: self.name, why }
+    }
+
+    /// The program, which must have root's powers.
+    fn find(&self) -> Result<PathBuf, Error> {
+        let path = in_path(&self.program, std::env::var_os("PATH")).ok_or_else(|| {
+            self.fails(format!(
+                "{} was not found in the $PATH; install it, or give its path with --{}-bin",
+                self.program.display(),
+                self.name
+            ))
+        })?;
+        let found = std::fs::metadata(&path)
+            .map_err(|error| self.fails(format!("{}: {error}", path.display())))?;
+        let set_uid = found.permissions().mode() & 0o4000 != 0 && found.uid() == 0;
+        if rustix::process::geteuid().is_root() || set_uid {
+            return Ok(path);
+        }
+        Err(self.fails(format!(
+            "missing the setuid bit on {} ({path}); as root: chown root {path} && chmod u+s {path}",
+            self.name,
+            path = path.display()
+        )))
+    }
+
+    /// Waits for its answer and its end, but not for ever.
+    fn answer(&self, mut child: Child) -> Result<(String, Option<i32>), Error> {
+        let (sender, receiver) = mpsc::channel();
+        let Some(stdout) = child.stdout.take() else { return Ok((String::new(), None)) };
+        std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            let read = stdout.take(LONGEST_ANSWER).read_to_end(&mut bytes);
+            // Nobody listens any more after the time limit.
+            let _ = sender.send(read.map(|_| String::from_utf8_lossy(&bytes).into_owned()));
+        });
+        match receiver.recv_timeout(self.time_limit) {
+            Ok(Ok(answer)) => {
+                let status = child.wait().map_err(|error| self.fails(error.to_string()))?;
+                Ok((answer, status.code()))
+            }
+            Ok(Err(error)) => Err(self.fails(error.to_string())),
+            Err(_) => {
+                // A set-uid program may be ended by who started it. It is not waited for: one that sits in
+                // the kernel would hold us too.
+                let _ = child.kill();
+                Err(self.fails(format!(
+                    "{} did not answer within {} s and was ended",
+                    self.program.display(),
+                    self.time_limit.as_secs()
+                )))
+            }
+        }
+    }
+}
+
+/// A program by its path, or by its name in `PATH`.
+fn in_path(program: &Path, path: Option<OsString>) -> Option<PathBuf> {
+    if program.components().count() > 1 {
+        return program.is_file().then(|| program.to_owned());
+    }
+    std::env::split_paths(&path?).map(|directory| directory.join(program)).find(|file| {
+        file.metadata()
+            .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn script(directory: &Path, text: &str) -> Helper {
+        let path = directory.join("tardis");
+        std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o4755)).unwrap();
+        Helper { time_limit: Duration::from_millis(300), ..Helper::new("tardis", &path) }
+    }
+
+    #[test]
+    fn privileged_answers_and_failures_are_told() {
+        // A script of another user's has no set-uid bit that counts.
+        testkit::filesystem::require_root();
+        let dir = tempfile::tempdir().unwrap();
+        let run = |text| script(dir.path(), text).run(&[]).map_err(|error| error.to_string());
+        assert_eq!(run("echo fine"), Ok("fine\n".into()));
+        assert_eq!(run("echo no quota; exit 1"), Err("no quota: exit status 1".into()));
+        assert!(run("kill -9 $$").unwrap_err().contains("ended by a signal"));
+        // `exec`, so that it is the child itself that is ended.
+        assert!(run("exec sleep 20").unwrap_err().contains("did not answer within"));
+    }
+
+    #[test]
+    fn looks_in_path_for_names_only() {
+        let dir = tempfile::tempdir().unwrap();
+        script(dir.path(), "");
+        let path = Some(dir.path().as_os_str().to_owned());
+        assert_eq!(in_path(Path::new("tardis"), path.clone()), Some(dir.path().join("tardis")));
+        assert_eq!(in_path(Path::new("drax"), path.clone()), None);
+        assert_eq!(in_path(Path::new("/no/tardis"), path), None);
+        assert_eq!(in_path(Path::new("tardis"), None), None);
+    }
+
+    #[test]
+    fn garbage_is_shown() {
+        let text = Helper::new("tardis", Path::new("/t")).not_understood("\u{1b}[1m").to_string();
+        assert!(text.contains("/t answered what cannot be understood: `\\u{1b}[1m`"), "{text}");
+    }
+}

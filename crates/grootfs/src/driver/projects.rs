@@ -1,0 +1,210 @@
+//! Limits of overlay-xfs: each root file system is a project of XFS.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use groot_sys::project_quota::{Limits, Quota, State};
+use serde::Deserialize;
+
+use super::helper::Helper;
+use super::{Error, files};
+use crate::store::layout::{ImagePaths, Layout};
+
+/// The projects of a store: by system calls as root, through `tardis` as another user.
+#[derive(Debug)]
+pub enum Projects {
+    /// Root.
+    Direct {
+        /// The store's directory.
+        store: OwnedFd,
+        /// Its paths.
+        layout: Layout,
+    },
+    /// Another user.
+    Helped(Helper),
+}
+
+/// What `tardis stats` prints.
+#[derive(Deserialize)]
+struct Answer {
+    disk_usage: Numbers,
+}
+
+#[derive(Deserialize)]
+struct Numbers {
+    exclusive_bytes_used: u64,
+    #[serde(default)]
+    quota_size_bytes: u64,
+    #[serde(default)]
+    inodes_used: u64,
+    #[serde(default)]
+    inode_limit: u64,
+}
+
+impl Projects {
+    /// The projects of a store, by whichever way the caller has.
+    pub fn open(layout: &Layout, tardis: &Path) -> Result<Self, Error> {
+        if !rustix::process::geteuid().is_root() {
+            return Ok(Self::Helped(Helper::new("tardis", tardis)));
+        }
+        let store = files::open_directory(layout.root())?;
+        Ok(Self::Direct { store, layout: layout.clone() })
+    }
+
+    /// Fails when the file system holds no limits, and says what is missing. Another user's helper says
+    /// it when it is called.
+    pub fn check(&self) -> Result<(), Error> {
+        match self {
+            Self::Helped(_) => Ok(()),
+            Self::Direct { store, layout } => match direct(store, layout).state()? {
+                State::Enforced => Ok(()),
+                state => Err(no_quotas(layout.root(), state)),
+            },
+        }
+    }
+
+    /// Makes an empty image a project, so that what it holds is counted, and limits it. Where nobody
+    /// counts and no limit is asked for, nothing happens.
+    pub fn begin(&self, image: &ImagePaths, limits: Limits) -> Result<(), Error> {
+        let wanted = limits != Limits::default();
+        match self {
+            Self::Helped(tardis) if wanted => ask_for_limits(tardis, image, limits),
+            Self::Helped(_) => Ok(()),
+            Self::Direct { store, layout } => {
+                let projects = direct(store, layout);
+                match projects.state()? {
+                    State::Enforced => {}
+                    state if wanted => return Err(no_quotas(layout.root(), state)),
+                    State::Counted => {}
+                    State::Off => return Ok(()),
+                }
+                let image = files::open_directory(image.dir())?;
+                let id = projects.assign(image.as_fd())?;
+                Ok(if wanted { projects.limit(id, limits) } else { Ok(()) }?)
+            }
+        }
+    }
+
+    /// Limits an image that is in use, whether it is a project already or not.
+    pub fn limit(&self, image: &ImagePaths, limits: Limits) -> Result<(), Error> {
+        let (store, layout) = match self {
+            Self::Helped(tardis) => return ask_for_limits(tardis, image, limits),
+            Self::Direct { store, layout } => (store, layout),
+        };
+        self.check()?;
+        let projects = direct(store, layout);
+        let image = files::open_directory(image.dir())?;
+        let id = match projects.of(image.as_fd())? {
+            Some(id) => id,
+            None => {
+                let id = projects.assign(image.as_fd())?;
+                tardis::adopt(image.as_fd(), id)?;
+                id
+            }
+        };
+        Ok(projects.limit(id, limits)?)
+    }
+
+    /// What an image holds of its own, and its limits; all zero where nobody counts.
+    pub fn quota(&self, image: &ImagePaths) -> Result<Quota, Error> {
+        match self {
+            Self::Helped(tardis) => ask_for_stats(tardis, image),
+            Self::Direct { store, layout } => {
+                let projects = direct(store, layout);
+                let image = files::open_directory(image.dir())?;
+                match projects.of(image.as_fd())? {
+                    Some(id) => Ok(projects.quota(id)?),
+                    None => Ok(Quota::default()),
+                }
+            }
+        }
+    }
+
+    /// Gives an image's project id back. The image holds nothing any more but is still there: as long as
+    /// it is, the file system counts it, and nobody else takes the id.
+    pub fn end(&self, image: &ImagePaths) -> Result<(), Error> {
+        let Some(directory) = files::open_existing(image.dir())? else { return Ok(()) };
+        match self {
+            Self::Direct { store, layout } => {
+                let projects = direct(store, layout);
+                match projects.of(directory.as_fd())? {
+                    Some(id) => Ok(projects.release(id)?),
+                    None => Ok(()),
+                }
+            }
+            Self::Helped(_) => Ok(()),
+        }
+    }
+
+    /// Gives back the ids that no image has. The caller makes sure that none is being made.
+    pub fn reclaim(&self, images: &[ImagePaths]) -> Result<(), Error> {
+        let Self::Direct { store, layout } = self else { return Ok(()) };
+        let projects = direct(store, layout);
+        let given_out = projects.given_out()?;
+        if given_out.is_empty() || projects.state()? == State::Off {
+            return Ok(());
+        }
+        let mut used = Vec::with_capacity(images.len());
+        for image in images {
+            // What is no directory, or went away meanwhile, has no project.
+            let Ok(Some(directory)) = files::open_existing(image.dir()) else { continue };
+            used.extend(projects.of(directory.as_fd())?);
+        }
+        for id in given_out.into_iter().filter(|id| !used.contains(id)) {
+            projects.release(id)?;
+        }
+        Ok(())
+    }
+}
+
+fn direct<'a>(store: &'a OwnedFd, layout: &Layout) -> tardis::Projects<'a> {
+    tardis::Projects::new(store.as_fd(), layout.root())
+}
+
+fn ask_for_limits(tardis: &Helper, image: &ImagePaths, limits: Limits) -> Result<(), Error> {
+    let bytes = limits.bytes.to_string();
+    let inodes = limits.inodes.to_string();
+    let mut arguments: Vec<&OsStr> =
+        vec!["limit".as_ref(), "--disk-limit-bytes".as_ref(), bytes.as_ref()];
+    if limits.inodes > 0 {
+        arguments.extend([OsStr::new("--inode-limit"), inodes.as_ref()]);
+    }
+    arguments.extend([OsStr::new("--image-path"), image.dir().as_os_str()]);
+    // Operators put scripts in its place: no answer and success is an answer.
+    tardis.run(&arguments).map(drop)
+}
+
+fn ask_for_stats(tardis: &Helper, image: &ImagePaths) -> Result<Quota, Error> {
+    let answer =
+        tardis.run(&["stats".as_ref(), "--volume-path".as_ref(), image.dir().as_os_str()])?;
+    let numbers = serde_json::from_str::<Answer>(&answer)
+        .map_err(|_| tardis.not_understood(&answer))?
+        .disk_usage;
+    Ok(Quota {
+        bytes: numbers.exclusive_bytes_used,
+        inodes: numbers.inodes_used,
+        limits: Limits { bytes: numbers.quota_size_bytes, inodes: numbers.inode_limit },
+    })
+}
+
+/// What is missing, and what mends it.
+fn no_quotas(store: &Path, state: State) -> Error {
+    let mount = groot_sys::mount::mount_point_of(store).unwrap_or_else(|_| store.to_owned());
+    let mount = mount.display();
+    Error::NoLimits(match state {
+        _ if !groot_sys::project_quota::kernel_has_xfs_quotas() => format!(
+            "this kernel was built without quotas of XFS (CONFIG_XFS_QUOTA), so the XFS at {mount} holds \
+             no limits: use another kernel, or the driver btrfs"
+        ),
+        State::Counted => format!(
+            "the XFS at {mount} counts projects but holds no limits (mount option pqnoenforce): mount it \
+             with pquota: umount {mount} && mount -o pquota <device> {mount}"
+        ),
+        _ => format!(
+            "the XFS at {mount} is mounted without the option pquota; a remount cannot add it: umount \
+             {mount} && mount -o pquota <device> {mount} (and write pquota into /etc/fstab; for the root \
+             file system the kernel takes rootflags=pquota)"
+        ),
+    })
+}
