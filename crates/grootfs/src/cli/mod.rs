@@ -4,7 +4,7 @@
 //! nothing but logs (contract 1.1).
 
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -69,6 +69,17 @@ impl Context {
     /// Refuses what only root can do in this version.
     fn require_root(&self, what: &'static str) -> Result<(), Error> {
         if rustix::process::geteuid().is_root() { Ok(()) } else { Err(Error::NotYet(what)) }
+    }
+
+    /// Tells of something that is no failure but that somebody should know: in the log, and to a person at
+    /// a terminal.
+    fn warn(&self, action: &str, error: &(dyn std::error::Error + 'static)) {
+        self.log.error(action, error);
+        let mut terminal = std::io::stderr();
+        if terminal.is_terminal() && !self.log.shows_errors() {
+            // Nobody is left to be told when the terminal is gone.
+            let _ = writeln!(terminal, "warning: {}", crate::error::chain(error));
+        }
     }
 
     fn compat(&self) -> Compat {
