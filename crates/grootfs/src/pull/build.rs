@@ -6,7 +6,7 @@ use super::stream::{Pipe, Stop};
 use super::{Error, Puller};
 use crate::image::{Identity, Layer};
 use crate::store;
-use crate::store::locks::{self, Lock};
+use crate::store::locks::{self, Lock, Patience};
 use crate::store::volumes::{self, Metadata};
 
 /// The right to build a volume: nobody else does, and it is not there.
@@ -33,10 +33,15 @@ impl Puller<'_> {
     /// Waits until a volume is ours to build; `None` when somebody else has built it.
     pub(super) fn claim(&self, chain_id: &str) -> Result<Option<Claim>, Error> {
         let layout = &self.store.layout;
-        let lock = locks::acquire_unless(layout, chain_id, locks::Mode::Exclusive, self.interrupt)
-            .map_err(Error::Lock)?
-            .ok_or(Error::Stopped)?;
+        let patience = self.patience();
+        let lock = locks::acquire(layout, chain_id, locks::Mode::Exclusive, &patience)
+            .map_err(Error::Lock)?;
         self.claimed(chain_id, lock)
+    }
+
+    /// How long somebody else's download is waited for.
+    pub(super) fn patience(&self) -> Patience {
+        Patience::of(self.longest_download, self.interrupt)
     }
 
     /// The same without waiting; also `None` when somebody else is building it.

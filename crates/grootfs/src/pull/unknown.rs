@@ -51,9 +51,8 @@ impl Puller<'_> {
         let parent = below.last().map(String::as_str);
         let layout = &self.store.layout;
         let key = format!("blob-{}", layer.blob);
-        let _lock = locks::acquire_unless(layout, &key, locks::Mode::Exclusive, self.interrupt)
-            .map_err(Error::Lock)?
-            .ok_or(Error::Stopped)?;
+        let _lock = locks::acquire(layout, &key, locks::Mode::Exclusive, &self.patience())
+            .map_err(Error::Lock)?;
         if let Some(found) = self.known(layer, parent)? {
             return Ok(found);
         }
