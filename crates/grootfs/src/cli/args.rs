@@ -121,6 +121,9 @@ pub enum Command {
     /// Lists the root file systems
     #[command(override_usage = "grootfs [global options] list")]
     List(Ignored),
+    /// Writes new layers to disk a moment later; started by create and pull
+    #[command(hide = true)]
+    Settle(Nothing),
     /// Says how large the store was configured to be
     #[command(override_usage = "grootfs [global options] capacity")]
     Capacity(Ignored),
@@ -140,6 +143,7 @@ impl Command {
             Self::Limit(_) => "limit",
             Self::Clean(_) => "clean",
             Self::List(_) => "list",
+            Self::Settle(_) => "settle",
             Self::Capacity(_) => "capacity",
         }
     }

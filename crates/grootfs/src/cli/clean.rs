@@ -1,11 +1,10 @@
 //! `grootfs clean`
 
 use std::fmt::Write;
-use std::process::Command;
 use std::time::SystemTime;
 
-use super::Context;
 use super::args::Clean;
+use super::{Context, detached};
 use crate::driver::Driver;
 use crate::driver::limit::Bytes;
 use crate::error::Error;
@@ -43,22 +42,12 @@ pub fn clean(context: &Context, store: &Store, driver: &dyn Driver) -> Result<Ou
 /// Cleans in a process of its own, which nobody waits for (contract B3).
 pub fn start_detached(context: &Context) -> Result<(), Error> {
     let config = &context.config;
-    // Not the first argument, which may be a relative path (contract D3.58).
-    let failed = |why: String| Error::Message(format!("failed-to-schedule-cleanup: {why}"));
-    let program = std::env::current_exe().map_err(|error| failed(error.to_string()))?;
-    let mut command = Command::new(program);
-    if let Some(file) = &config.file {
-        command.arg("--config").arg(file);
-    }
-    command.arg("--store").arg(&config.store).args(["--compat", &config.compat.to_string()]);
-    if let Some(driver) = config.driver {
-        command.args(["--driver", driver.name()]);
-    }
-    if let Some(file) = config.clean_log_file.as_ref().or(config.log_file.as_ref()) {
-        command.arg("--log-file").arg(file);
-    }
-    command.args(["clean", "--threshold-bytes", &config.clean_threshold.to_string()]);
-    groot_sys::process::spawn_detached(&mut command).map_err(|error| failed(error.to_string()))
+    detached::start(context, |command| {
+        if let Some(file) = config.clean_log_file.as_ref().or(config.log_file.as_ref()) {
+            command.arg("--log-file").arg(file);
+        }
+        command.args(["clean", "--threshold-bytes", &config.clean_threshold.to_string()]);
+    })
 }
 
 /// A threshold above the size of the file system is never reached, and nothing is ever cleaned.

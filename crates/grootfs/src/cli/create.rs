@@ -1,7 +1,7 @@
 //! `grootfs create`
 
 use super::args::Create;
-use super::{Context, clean, source};
+use super::{Context, clean, settle, source};
 use crate::error::Error;
 use crate::image;
 use crate::pull::{Budget, Puller};
@@ -67,6 +67,9 @@ fn create(context: &Context, args: &Create, argument: &str, id: &str) -> Result<
     };
     let mount = images::create(&store, &*driver, &new).map_err(Error::making_image)?;
     drop(lock);
+    if pulled.brought_in {
+        settle::start_detached(context);
+    }
     if let Some(name) = image::name(argument)
         && let Err(error) = dependencies::write_base_image(&store.layout, &name, &pulled.volumes)
     {

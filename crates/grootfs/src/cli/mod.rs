@@ -24,6 +24,7 @@ mod clean;
 mod create;
 mod delete;
 mod delete_store;
+mod detached;
 mod find;
 mod generate_metadata;
 mod init_store;
@@ -31,6 +32,7 @@ mod limit;
 mod list;
 mod normalise;
 mod pull;
+mod settle;
 mod signals;
 mod source;
 mod stats;
@@ -137,6 +139,7 @@ fn dispatch(cli: Cli) -> Result<String, Error> {
         Command::Limit(args) => limit::run(&context, &args),
         Command::Clean(args) => clean::run(&context, &args),
         Command::List(_) => list::run(&context),
+        Command::Settle(_) => settle::run(&context),
         Command::Capacity(_) => Ok(capacity::run(&context)),
     }
 }

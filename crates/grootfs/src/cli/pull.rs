@@ -1,7 +1,7 @@
 //! `grootfs pull`
 
 use super::args::Pull;
-use super::{Context, source};
+use super::{Context, settle, source};
 use crate::error::Error;
 use crate::image;
 use crate::pull::{Budget, Puller};
@@ -31,6 +31,10 @@ fn pull(context: &Context, args: &Pull, argument: &str) -> Result<String, Error>
         longest_download: context.config.pull.total_timeout,
         ratio_limit: context.config.pull.ratio_limit,
     };
-    let (pulled, _lock) = puller.pull(&image)?;
+    let (pulled, lock) = puller.pull(&image)?;
+    drop(lock);
+    if pulled.brought_in {
+        settle::start_detached(context);
+    }
     Ok(format!("Pulled {} layers of {} bytes\n", pulled.volumes.len(), pulled.size))
 }

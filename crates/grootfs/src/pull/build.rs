@@ -6,6 +6,7 @@ use super::stream::{Pipe, Stop};
 use super::{Error, Puller};
 use crate::image::{Identity, Layer};
 use crate::store;
+use crate::store::durability;
 use crate::store::locks::{self, Lock, Patience};
 use crate::store::volumes::{self, Metadata};
 
@@ -53,9 +54,15 @@ impl Puller<'_> {
     }
 
     fn claimed(&self, chain_id: &str, lock: Lock) -> Result<Option<Claim>, Error> {
-        if volumes::exists(&self.store.layout, chain_id) {
-            self.log.debug("build-layer.volume-exists", chain_id);
-            return Ok(None);
+        let layout = &self.store.layout;
+        if volumes::exists(layout, chain_id) {
+            if !durability::is_lost(layout, chain_id) {
+                self.log.debug("build-layer.volume-exists", chain_id);
+                return Ok(None);
+            }
+            self.log.info("build-layer.not-on-disk-when-the-power-went", chain_id);
+            durability::discard(self.driver, chain_id)
+                .map_err(|source| Error::Volume { blob: chain_id.to_owned(), source })?;
         }
         Ok(Some(Claim(lock)))
     }
@@ -135,6 +142,7 @@ impl Puller<'_> {
                 blobs: layer.proof.iter().cloned().collect(),
                 diff_id,
                 unchecked: layer.proof.is_some() && !layer.verify,
+                boot: Some(durability::this_boot().to_owned()),
             };
             self.name_volume(&unpacked.name, &planned.chain_id, &metadata)
                 .map_err(|source| Error::Volume { blob: layer.blob.clone(), source })

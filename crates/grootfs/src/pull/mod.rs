@@ -12,6 +12,7 @@ use crate::driver::limit::Bytes;
 use crate::image::{self, Image, ImageSource};
 use crate::interrupt::Interrupt;
 use crate::observe::Log;
+use crate::store::durability::{self, Trust};
 use crate::store::intents::Intent;
 use crate::store::locks::{self, Lock, Patience};
 use crate::store::volumes::{self, Metadata};
@@ -144,6 +145,8 @@ pub struct Pulled {
     pub volumes: Vec<String>,
     /// Bytes of all of them together.
     pub size: u64,
+    /// Whether some were not in the store before.
+    pub brought_in: bool,
 }
 
 impl Pulled {
@@ -161,7 +164,8 @@ impl Puller<'_> {
         let lock = self.lock()?;
         let Some(planned) = plan::plan(image) else {
             // Nobody knows the names of these layers before they are there, so the lock has to do.
-            return Ok((self.pull_unknown(&image.layers, &stop)?, lock));
+            let pulled = self.pull_unknown(&image.layers, &stop)?;
+            return Ok((Pulled { brought_in: true, ..pulled }, lock));
         };
         let found = self.look(&planned)?;
         self.check_limit(&planned, &found)?;
@@ -196,7 +200,8 @@ impl Puller<'_> {
             lock = self.lock()?;
             found = self.look(planned)?;
             if found.iter().all(Option::is_some) {
-                return Ok((Self::pulled(planned, found), lock));
+                let pulled = Self::pulled(planned, found);
+                return Ok((Pulled { brought_in: true, ..pulled }, lock));
             }
             // A `clean` of the original's has taken some: it does not know what we intend.
         }
@@ -210,11 +215,15 @@ impl Puller<'_> {
 
     /// What is known about the layers that are in the store. The caller holds the lock.
     fn look(&self, planned: &[Planned<'_>]) -> Result<Vec<Option<Metadata>>, Error> {
-        let exists = |layer: &Planned<'_>| volumes::exists(&self.store.layout, &layer.chain_id);
-        planned
-            .iter()
-            .map(|layer| exists(layer).then(|| self.metadata(layer)).transpose())
-            .collect()
+        let layout = &self.store.layout;
+        let mut found = Vec::with_capacity(planned.len());
+        for layer in planned {
+            let name = &layer.chain_id;
+            let there = volumes::exists(layout, name) && !durability::is_cut_off(layout, name);
+            let metadata = there.then(|| self.metadata(layer)).transpose()?;
+            found.push(metadata.filter(|found| durability::trust(found) != Trust::Lost));
+        }
+        Ok(found)
     }
 
     fn pulled(planned: &[Planned<'_>], found: Vec<Option<Metadata>>) -> Pulled {

@@ -37,6 +37,9 @@ pub const GLOBAL: &str = "global-groot-lock";
 /// Key of the lock between cleans; the name is that of the later releases (contract B5).
 pub const CLEAN: &str = "groot-gc-lock";
 
+/// Key of the lock between processes that write layers to disk.
+pub const SETTLE: &str = "groot-settle-lock";
+
 /// Key of the gate in front of [`GLOBAL`].
 const GATE: &str = "global-groot-gate";
 
@@ -151,7 +154,7 @@ pub fn try_acquire(layout: &Layout, key: &str) -> Result<Option<Lock>, Error> {
 
 /// Whether a key is not that of a layer.
 pub fn is_of_store(key: &str) -> bool {
-    [GLOBAL, GATE, CLEAN].contains(&key)
+    [GLOBAL, GATE, CLEAN, SETTLE].contains(&key)
 }
 
 /// Removes the file of a lock that nobody holds and nobody will want soon.

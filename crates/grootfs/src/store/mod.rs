@@ -11,6 +11,7 @@ use crate::error::PathError;
 use crate::idmap::{IdMappings, Owner};
 
 pub mod dependencies;
+pub mod durability;
 pub mod gc;
 pub mod id;
 pub mod images;

@@ -28,6 +28,9 @@ pub struct Metadata {
     /// Whether nobody checked the bytes (`--skip-layer-validation`).
     #[serde(rename = "Unchecked", default, skip_serializing_if = "std::ops::Not::not")]
     pub unchecked: bool,
+    /// The boot in which it was written, until it is known to be on disk.
+    #[serde(rename = "Boot", default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<String>,
 }
 
 /// Whether a volume is there and whole.
