@@ -25,6 +25,12 @@ const FIRST: u32 = 2;
 /// directory of his look as if somebody else's project were its own.
 pub const MARK: &str = "trusted.grootfs.project";
 
+/// What stands in the kernel's record of a project without a limit: one of inodes that no file system
+/// reaches. Without it an id would look free whose image is empty or has been moved to project 0
+/// for a moment, another store would take it, and the mark on the first image would then
+/// be a key to the second store's project.
+const TAKEN: u64 = 1 << 62;
+
 /// The directory of the store that holds the ids in use.
 pub const IDS: &str = "projectids";
 
@@ -135,7 +141,7 @@ impl<'a> Projects<'a> {
                 Err(error) => {
                     // The first error is the one to report; `clean` finds an id that nobody has.
                     let _ = project_quota::set_project_id(image, 0);
-                    let _ = self.give_back(&ids, id);
+                    let _ = self.release(id);
                     return Err(error);
                 }
             }
@@ -151,23 +157,34 @@ impl<'a> Projects<'a> {
             project_quota::set_project_id(image, 0).doing("setting extended attributes")?;
             return Ok(false);
         }
+        // Before the mark: see `TAKEN`.
+        self.limit(id, Limits::default())?;
         let mark = id.to_string();
         rustix::fs::fsetxattr(image, MARK, mark.as_bytes(), XattrFlags::empty())
             .doing("marking the image as a project")?;
         Ok(true)
     }
 
-    /// Sets what a project may hold.
+    /// Sets what a project may hold. The id stays taken without a limit too.
     pub fn limit(&self, id: u32, limits: Limits) -> Result<(), Error> {
+        let none = limits == Limits::default();
+        let limits = if none { Limits { bytes: 0, inodes: TAKEN } } else { limits };
         self.quotas.set(id, limits).doing("setting quota limit")
     }
 
     /// What a project holds and may hold.
     pub fn quota(&self, id: u32) -> Result<Quota, Error> {
-        self.quotas.get(id).doing("getting quota")
+        let mut quota = self.quotas.get(id).doing("getting quota")?;
+        if quota.limits.inodes == TAKEN {
+            quota.limits.inodes = 0;
+        }
+        Ok(quota)
     }
 
     /// Gives an id back whose image is gone. May be repeated.
+    ///
+    /// Others can take the id then: the image must have been removed, and not only moved out of
+    /// sight by a user who may own the store, because its mark would outlive that.
     pub fn release(&self, id: u32) -> Result<(), Error> {
         match self.ids()? {
             Some(ids) => {
@@ -212,6 +229,21 @@ pub fn is_marked(image: BorrowedFd<'_>, id: u32) -> bool {
 /// Nothing escapes meanwhile: a directory belongs to the project before its entries are listed, and
 /// what is made in it then inherits that; XFS refuses renames between projects.
 pub fn adopt(directory_fd: BorrowedFd<'_>, id: u32) -> Result<(), Error> {
+    adopt_if(directory_fd, id, |_| true)
+}
+
+/// As [`adopt`], for an image in which a user has had a free hand: a file that has another name as well
+/// is taken only if it is the user's own. Where the kernel does not forbid it
+/// (`fs.protected_hardlinks`), the other name may be in somebody else's project.
+pub fn adopt_from(user: u32, directory_fd: BorrowedFd<'_>, id: u32) -> Result<(), Error> {
+    adopt_if(directory_fd, id, |about| about.st_nlink == 1 || about.st_uid == user)
+}
+
+fn adopt_if(
+    directory_fd: BorrowedFd<'_>,
+    id: u32,
+    takes: impl Fn(&rustix::fs::Stat) -> bool,
+) -> Result<(), Error> {
     const DOING: &str = "giving the files to the project";
     let top = openat(directory_fd, ".", directory(), Mode::empty()).doing(DOING)?;
     // Paths and not descriptors: trees may be deep, descriptors few.
@@ -238,7 +270,10 @@ pub fn adopt(directory_fd: BorrowedFd<'_>, id: u32) -> Result<(), Error> {
                     let flags =
                         OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
                     match openat(&here, name, flags, Mode::empty()) {
-                        Ok(file) => project_quota::set_project_id(file.as_fd(), id).doing(DOING)?,
+                        Ok(file) if takes(&rustix::fs::fstat(&file).doing(DOING)?) => {
+                            project_quota::set_project_id(file.as_fd(), id).doing(DOING)?;
+                        }
+                        Ok(_) => {}
                         Err(Errno::NOENT | Errno::LOOP) => {}
                         Err(errno) => Err(errno).doing(DOING)?,
                     }
