@@ -40,19 +40,27 @@ pub fn harden() -> Result<()> {
     unsafe { libc::clearenv() };
     umask(Mode::from_raw_mode(0o022));
     clear_timers();
-    // Not to be stopped half-way. Root may raise limits; where it may not (a container), the
-    // kernel's errors still come as errors.
+    // Not to be stopped half-way. Without CAP_SYS_RESOURCE (a container) even root cannot raise hard
+    // limits; what the kernel then refuses still comes as an error.
     for resource in [Resource::Fsize, Resource::Cpu] {
         let _ = setrlimit(resource, Rlimit { current: None, maximum: None });
     }
-    let files = getrlimit(Resource::Nofile);
-    if files.current.is_some_and(|current| current < DESCRIPTORS) {
-        let maximum = files.maximum.map(|maximum| maximum.max(DESCRIPTORS));
-        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(DESCRIPTORS), maximum });
-    }
+    allow_descriptors(DESCRIPTORS);
     // A core dump of ours would hold what root can read.
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })
         .call("setrlimit", || "RLIMIT_CORE, 0".into())
+}
+
+/// Raises the number of descriptors to what we need, as far as we may.
+fn allow_descriptors(needed: u64) {
+    let now = getrlimit(Resource::Nofile);
+    if now.current.is_none_or(|current| current >= needed) {
+        return;
+    }
+    let maximum = now.maximum.map(|maximum| maximum.max(needed));
+    if setrlimit(Resource::Nofile, Rlimit { current: Some(needed), maximum }).is_err() {
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: now.maximum, maximum: now.maximum });
+    }
 }
 
 /// Opens what is closed: the first file that we open would become standard output otherwise, and
