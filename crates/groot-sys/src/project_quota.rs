@@ -224,8 +224,8 @@ impl<'a> ProjectQuotas<'a> {
             libc::syscall(libc::SYS_quotactl_fd, self.fd.as_raw_fd(), command, id, &raw mut *data)
         };
         match last(result) {
-            // No such call before Linux 5.14; or no quotas, which the older call says in the same way.
-            Err(Errno::NOSYS) => {}
+            // The same number says that there is no such call, and that there are no quotas.
+            Err(Errno::NOSYS) if kernel_needs_device() => {}
             other => return other,
         }
         let special = self.device_node()?;
