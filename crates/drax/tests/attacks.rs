@@ -123,7 +123,8 @@ fn privileged_foreign_paths_are_refused() {
     for path in ["store", "store/images", "store/images/one", "store/images/two", "store/meta"] {
         rig.refused(rig.alice(path));
     }
-    rig.refused(rig.alice("store/volumes/layer"));
+    rig.subvolume(&rig.alice("store/volumes/layer"), ALICE);
+    assert!(rig.refused(rig.alice("store/volumes/layer")).contains("the store belongs to"));
     for path in [
         "store/images/one/rootfs/inner",
         "store/images/../images/one/rootfs",
@@ -190,9 +191,11 @@ fn privileged_links_of_users_lead_nowhere() {
     link(&rig.alice("store"), "alice");
     rig.refused(rig.mallory("alice/images/one/rootfs"));
     // Root too is not led astray by them.
-    let path = rig.mallory("alice/images/one/rootfs");
-    let said = rig.limit(0, path.as_os_str(), "1").failure();
+    let said = rig.limit(0, rig.mallory("alice/images/one/rootfs").as_os_str(), "1").failure();
     assert!(said.contains("`alice` is a symbolic link that is not followed"), "{said}");
+    for path in ["store/images/link/rootfs", "store/images/two/rootfs", "other/images/one/rootfs"] {
+        rig.limit(0, rig.mallory(path).as_os_str(), "1").failure();
+    }
     rig.alice_is_well();
 }
 

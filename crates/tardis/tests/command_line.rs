@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use testkit::command::{Output, run};
+use testkit::set_uid::{ALICE, SetUid, make_directory, make_store, set_mode};
 
 fn tardis(arguments: &[&str]) -> Output {
     run(Command::new(env!("CARGO_BIN_EXE_tardis")).args(arguments))
@@ -61,6 +62,45 @@ fn privileged_bad_arguments_are_named() {
         let said = tardis(line).failure();
         assert!(said.contains(text), "{line:?}: {said}");
     }
+}
+
+#[test]
+fn privileged_no_program_is_started() {
+    let tardis = SetUid::new(Path::new(env!("CARGO_BIN_EXE_tardis")));
+    let store = tardis.scratch().join("store");
+    make_store(&store, ALICE);
+    make_directory(&store.join("images/one"), ALICE);
+    make_directory(&store.join("volumes/layer"), ALICE);
+    std::fs::write(store.join("images/one/image_info"), "7").unwrap();
+    let image = store.join("images/one").display().to_string();
+    let layer = store.join("volumes/layer").display().to_string();
+    let log = tardis.scratch().join("log");
+    for (line, code) in [
+        (["stats", "--volume-path", &image].as_slice(), 0),
+        (&["handle-opqwhiteouts", "--opaque-path", &layer], 0),
+        // Whatever lies below a scratch directory, it has no project quotas.
+        (&["limit", "--disk-limit-bytes=1048576", "--image-path", &image], 1),
+        (&["stats", "--volume-path", "/etc"], 1),
+    ] {
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-e", "trace=execve,execveat,fork,vfork,clone,clone3", "-o"]).arg(&log);
+        let output = run(strace.arg(tardis.path()).args(line));
+        assert_eq!(output.code, Some(code), "{}", output.report());
+        let log = std::fs::read_to_string(&log).unwrap();
+        let calls: Vec<&str> = log.lines().filter(|line| line.contains('(')).collect();
+        assert!(calls.len() == 1 && calls[0].contains("execve("), "{line:?}: {log}");
+    }
+    let stats = run(&mut tardis.command(ALICE, &["stats", "--volume-path", &image])).success();
+    assert!(stats.starts_with(r#"{"disk_usage":{"total_bytes_used":7,"exclusive_bytes_used":0,"#));
+}
+
+#[test]
+fn privileged_without_the_bit_it_says_so() {
+    let tardis = SetUid::new(Path::new(env!("CARGO_BIN_EXE_tardis")));
+    set_mode(tardis.path(), 0o755);
+    let line = ["stats", "--volume-path", "/a/images/b"];
+    let said = run(&mut tardis.command(ALICE, &line)).failure();
+    assert!(said.contains("its set-uid bit is missing"), "{said}");
 }
 
 #[test]
