@@ -348,7 +348,7 @@ fn privileged_a_hostile_environment_changes_nothing() {
 }
 
 #[test]
-fn privileged_descriptors_limits_and_timers_are_the_programs_own() {
+fn privileged_descriptors_and_limits_are_the_programs_own() {
     let rig = Rig::new();
     rig.works_in("exec \"$@\" 0<&- 1>&- 2>&-", "1048576");
     rig.works_in("exec \"$@\" 1>&-", "1052672");

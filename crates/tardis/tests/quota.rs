@@ -10,7 +10,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::{ErrorKind, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{chown, lchown, symlink};
+use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -76,8 +76,9 @@ impl Rig {
     }
 
     fn limit(&self, user: u32, image: &Path, bytes: u64) -> Output {
-        let path = image.to_str().unwrap();
-        self.run(user, &["limit", "--disk-limit-bytes", &bytes.to_string(), "--image-path", path])
+        let (path, bytes) = (image.to_str().unwrap(), bytes.to_string());
+        let line = ["limit", "--disk-limit-bytes", &bytes, "--image-path", path];
+        run(&mut self.tardis.shell(user, "umask 0777; exec \"$@\"", &line))
     }
 
     fn stats(&self, user: u32, image: &Path) -> Output {
@@ -150,6 +151,8 @@ fn privileged_xfs_quota_limits_hold_and_are_shown() {
         )
     );
     let id = id_of(&image);
+    let listed = fs::metadata(rig.mallory(&format!("projectids/{id}"))).unwrap();
+    assert_eq!(listed.permissions().mode() & 0o7777, 0o755);
     rig.limit(MALLORY, &image, 0).success();
     assert!(fits(&image.join("much"), 16));
     assert_eq!(rig.figure(&image, "quota_size_bytes"), 0);
