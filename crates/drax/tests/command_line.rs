@@ -58,6 +58,12 @@ fn privileged_bad_arguments_are_named() {
 }
 
 #[test]
+fn the_words_are_read_as_in_tardis() {
+    let ours = include_str!("../src/words.rs").replace("`tardis` has", "`drax` has");
+    assert_eq!(ours, include_str!("../../tardis/src/words.rs"));
+}
+
+#[test]
 fn few_crates_run_as_root() {
     let tree = Command::new(env!("CARGO"))
         .args([
