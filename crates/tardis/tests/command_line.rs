@@ -75,17 +75,17 @@ fn privileged_no_program_is_started() {
     let image = store.join("images/one").display().to_string();
     let layer = store.join("volumes/layer").display().to_string();
     let log = tardis.scratch().join("log");
-    for (line, code) in [
-        (["stats", "--volume-path", &image].as_slice(), 0),
-        (&["handle-opqwhiteouts", "--opaque-path", &layer], 0),
-        // Whatever lies below a scratch directory, it has no project quotas.
-        (&["limit", "--disk-limit-bytes=1048576", "--image-path", &image], 1),
-        (&["stats", "--volume-path", "/etc"], 1),
+    for (line, codes) in [
+        (["stats", "--volume-path", &image].as_slice(), 0..=0),
+        (&["handle-opqwhiteouts", "--opaque-path", &layer], 0..=0),
+        // The file system below a scratch directory seldom has project quotas.
+        (&["limit", "--disk-limit-bytes=1048576", "--image-path", &image], 0..=1),
+        (&["stats", "--volume-path", "/etc"], 1..=1),
     ] {
         let mut strace = Command::new("strace");
         strace.args(["-f", "-e", "trace=execve,execveat,fork,vfork,clone,clone3", "-o"]).arg(&log);
         let output = run(strace.arg(tardis.path()).args(line));
-        assert_eq!(output.code, Some(code), "{}", output.report());
+        assert!(output.code.is_some_and(|code| codes.contains(&code)), "{}", output.report());
         let log = std::fs::read_to_string(&log).unwrap();
         let calls: Vec<&str> = log.lines().filter(|line| line.contains('(')).collect();
         assert!(calls.len() == 1 && calls[0].contains("execve("), "{line:?}: {log}");
