@@ -52,7 +52,8 @@ pub fn all(caller: Caller, path: &OsStr) -> Result<Vec<Subvolume>, Wrong> {
             Vec::new()
         });
     }
-    let (image, names) = wanted(&place, &top).ok_or_else(|| {
+    let place = Some(place).filter(|place| place.area == Area::Images);
+    let (place, image, names) = place.and_then(|place| wanted(place, &top)).ok_or_else(|| {
         Wrong::Other(format!("{shown}: not the root of an image: give <store>/images/<id>/rootfs"))
     })?;
     let mut found = Vec::new();
@@ -71,13 +72,14 @@ pub fn all(caller: Caller, path: &OsStr) -> Result<Vec<Subvolume>, Wrong> {
 
 /// The image's path, and the names in it that may be the subvolume. Who does not mount still says
 /// `rootfs`, as the original did, and means `snapshot`.
-fn wanted<'a>(place: &Place, path: &'a Path) -> Option<(&'a Path, &'static [&'static str])> {
-    match place.below.as_slice() {
-        [] => Some((path, &[ROOT, SNAPSHOT])),
-        [name] if name == ROOT => Some((path.parent()?, &[ROOT, SNAPSHOT])),
-        [name] if name == SNAPSHOT => Some((path.parent()?, &[SNAPSHOT])),
-        _ => None,
-    }
+fn wanted(place: Place, path: &Path) -> Option<(Place, &Path, &'static [&'static str])> {
+    let (image, names): (&Path, &[&str]) = match place.below.as_slice() {
+        [] => (path, &[ROOT, SNAPSHOT]),
+        [name] if name == ROOT => (path.parent()?, &[ROOT, SNAPSHOT]),
+        [name] if name == SNAPSHOT => (path.parent()?, &[SNAPSHOT]),
+        _ => return None,
+    };
+    Some((place, image, names))
 }
 
 /// The one subvolume that a path means; an image's, because a limit on a layer would be one on

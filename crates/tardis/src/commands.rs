@@ -76,7 +76,7 @@ pub fn release(caller: Caller, words: &Words) -> Result<String, Wrong> {
     words.only(&[LOG_FORMAT, "image-path"], 0)?;
     let path = words.required("image-path")?;
     let shown = path.display();
-    let place = image(caller, path)?;
+    let place = place(caller, path, &[Area::Images, Area::Removed])?;
     let failed =
         |error: &dyn fmt::Display| Wrong::Other(format!("releasing quota of {shown}: {error}"));
     let device = device_directory(place.store.as_fd()).map_err(|error| failed(&error))?;
@@ -147,6 +147,11 @@ pub fn opaque_whiteouts(caller: Caller, words: &Words) -> Result<String, Wrong> 
 
 /// Opens an image.
 fn image(caller: Caller, path: &OsStr) -> Result<Place, Wrong> {
+    place(caller, path, &[Area::Images])
+}
+
+/// Opens an image in one of these parts of its store.
+fn place(caller: Caller, path: &OsStr, areas: &[Area]) -> Result<Place, Wrong> {
     let shown = path.display();
     let place = store::open(caller, path).map_err(|refusal| {
         Wrong::Other(if refusal.is_missing() {
@@ -155,7 +160,7 @@ fn image(caller: Caller, path: &OsStr) -> Result<Place, Wrong> {
             refusal.to_string()
         })
     })?;
-    if place.area != Area::Images || !place.below.is_empty() {
+    if !areas.contains(&place.area) || !place.below.is_empty() {
         return Err(Wrong::Other(format!("{shown}: not an image: give <store>/images/<id>")));
     }
     Ok(place)

@@ -1,5 +1,5 @@
-//! Which paths a set-uid program may touch: what lies in `images/<id>` or `volumes/<id>` of a
-//! store that the caller owns.
+//! Which paths a set-uid program may touch: what lies in `images/<id>`, `volumes/<id>` or
+//! `tmp/<name of an image that is being removed>` of a store that the caller owns.
 //!
 //! ```text
 //! /var/vcap/data/grootfs/store / images / web-1 / rootfs
@@ -45,16 +45,19 @@ pub enum Area {
     Images,
     /// The layers.
     Volumes,
+    /// Root file systems that are being removed.
+    Removed,
 }
 
 impl Area {
-    const ALL: [Self; 2] = [Self::Images, Self::Volumes];
+    const ALL: [Self; 3] = [Self::Images, Self::Volumes, Self::Removed];
 
     /// The name of the directory.
     pub fn name(self) -> &'static str {
         match self {
             Self::Images => "images",
             Self::Volumes => "volumes",
+            Self::Removed => "tmp",
         }
     }
 }
@@ -66,7 +69,7 @@ pub struct Place {
     pub store: OwnedFd,
     /// In which part of the store it is.
     pub area: Area,
-    /// The directory `images/<id>` or `volumes/<id>`.
+    /// The directory `images/<id>`, `volumes/<id>` or `tmp/<name>`.
     pub item: OwnedFd,
     /// The names that follow.
     pub below: Vec<OsString>,
@@ -263,7 +266,7 @@ fn enter(caller: Caller, found: Found) -> Result<Place, Reason> {
     let item = directory_beneath(area.as_fd(), &id)?;
     // The top of a layer belongs to whom the layer says; an image to the store's owner. Somebody
     // else's directory can be renamed to here if it lies where everybody may write.
-    if found.area == Area::Images {
+    if found.area != Area::Volumes {
         let about = fstat(&item).call("fstat", || id.display().to_string())?;
         check_owner(caller, &about, "the image")?;
     }
