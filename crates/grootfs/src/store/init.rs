@@ -34,12 +34,17 @@ pub struct Init<'a> {
     pub btrfs_tools: Option<&'a Path>,
 }
 
-/// Makes a store, or completes one that is there. May be repeated.
-pub fn init(layout: &Layout, driver: &dyn Driver, init: &Init<'_>, log: &Log) -> Result<(), Error> {
-    if !rustix::process::geteuid().is_root() {
-        let store = layout.root().display();
-        return Err(Error::Message(format!("store {store} can only be initialized by Root user")));
+/// Refuses everybody but root: only root mounts file systems and gives directories away.
+pub fn require_root(layout: &Layout) -> Result<(), Error> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(());
     }
+    let store = layout.root().display();
+    Err(Error::Message(format!("store {store} can only be initialized by Root user")))
+}
+
+/// Makes a store as root, or completes one that is there. May be repeated.
+pub fn init(layout: &Layout, driver: &dyn Driver, init: &Init<'_>, log: &Log) -> Result<(), Error> {
     let _lock = init_lock()?;
     prepare_filesystem(layout, driver, init, log)?;
     let caller = Owner { uid: 0, gid: 0 };
