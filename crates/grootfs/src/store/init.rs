@@ -5,8 +5,12 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, Gid, Mode, OFlags, Uid, fchmod, fchown, mkdirat, openat};
+use rustix::io::Errno;
 
 use super::layout::Layout;
 use super::{Doing, Error, gc, id::ImageId, images, locks, namespace, volumes};
@@ -35,26 +39,30 @@ pub struct Init<'a> {
     pub btrfs_tools: Option<&'a Path>,
 }
 
-/// Makes a store, or completes one that is there. May be repeated.
-pub fn init(layout: &Layout, driver: &dyn Driver, init: &Init<'_>, log: &Log) -> Result<(), Error> {
-    if !rustix::process::geteuid().is_root() {
-        let store = layout.root().display();
-        return Err(Error::Message(format!("store {store} can only be initialized by Root user")));
+/// Refuses everybody but root: only root mounts file systems and gives directories away.
+pub fn require_root(layout: &Layout) -> Result<(), Error> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(());
     }
+    let store = layout.root().display();
+    Err(Error::Message(format!("store {store} can only be initialized by Root user")))
+}
+
+/// Makes a store as root, or completes one that is there. May be repeated.
+pub fn init(layout: &Layout, driver: &dyn Driver, init: &Init<'_>, log: &Log) -> Result<(), Error> {
     let _lock = init_lock()?;
     prepare_filesystem(layout, driver, init, log)?;
     let caller = Owner { uid: 0, gid: 0 };
     let owner = init.mappings.owner(caller);
     make_directory(layout.root())?;
-    make_directory(&layout.meta())?;
+    let root = open_root(layout)?;
+    // Other mappings are refused before anything is given to somebody else.
+    make_below(layout, &root, &layout.meta())?;
     namespace::write_or_compare(layout, init.mappings)?;
-    let root = layout.root();
-    std::os::unix::fs::chown(root, Some(owner.uid), Some(owner.gid)).at("chown", root)?;
-    fs::set_permissions(root, fs::Permissions::from_mode(0o700)).at("chmod", root)?;
-    for directory in layout.directories() {
-        make_directory(&directory)?;
-        std::os::unix::fs::chown(&directory, Some(owner.uid), Some(owner.gid))
-            .at("chown", &directory)?;
+    give(&root, owner, layout.root())?;
+    fchmod(&root, Mode::RWXU).at("chmod", layout.root())?;
+    for path in layout.directories() {
+        give(&make_below(layout, &root, &path)?, owner, &path)?;
     }
     Ok(driver.configure_store(Some(owner))?)
 }
@@ -82,6 +90,42 @@ fn make_directory(path: &Path) -> Result<(), Error> {
         }
         other => Ok(other.at("mkdir", path)?),
     }
+}
+
+fn open_root(layout: &Layout) -> Result<OwnedFd, Error> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = layout.root();
+    Ok(openat(CWD, root, flags, Mode::empty()).at("open", root)?)
+}
+
+/// Opens a directory of the store; makes it where it is missing.
+///
+/// What is in a store belongs to the mapped root. They could put a link to `/etc` in place of `images`
+/// and wait for the next `init-store` to give that to them, so links are not followed.
+fn make_below(layout: &Layout, root: &OwnedFd, path: &Path) -> Result<OwnedFd, Error> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut directory = root.try_clone().at("dup", path)?;
+    for name in path.strip_prefix(layout.root()).unwrap_or(path) {
+        match mkdirat(&directory, name, Mode::from_raw_mode(0o755)) {
+            Err(Errno::EXIST) => {}
+            other => other.at("mkdir", path)?,
+        }
+        directory = match openat(&directory, name, flags, Mode::empty()) {
+            Err(Errno::NOTDIR | Errno::LOOP) => {
+                return Err(Error::Message(format!(
+                    "path `{}` is not a directory",
+                    path.display()
+                )));
+            }
+            other => other.at("open", path)?,
+        };
+    }
+    Ok(directory)
+}
+
+fn give(directory: &OwnedFd, owner: Owner, path: &Path) -> Result<(), Error> {
+    let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
+    Ok(fchown(directory, Some(uid), Some(gid)).at("chown", path)?)
 }
 
 /// Leaves a file system at the store's path that the driver can use.
