@@ -13,15 +13,12 @@ use rustix::fs::{CWD, Gid, Mode, OFlags, Uid, fchmod, fchown, mkdirat, openat};
 use rustix::io::Errno;
 
 use super::layout::Layout;
-use super::{Doing, Error, gc, id::ImageId, images, locks, namespace, volumes};
+use super::{Doing, Error, filesystem, gc, id::ImageId, images, locks, namespace, volumes};
 use crate::driver::Driver;
 use crate::error::AtPath;
 use crate::idmap::{IdMappings, Owner};
 use crate::interrupt::Interrupt;
 use crate::observe::Log;
-
-/// Smallest file system that the original agreed to make (contract 1.6).
-const SMALLEST: u64 = 200 * 1024 * 1024;
 
 /// Keeps two init-store apart; the path is that of the later releases (contract B2).
 const INIT_LOCK: &str = "/var/run/init-store.lock";
@@ -51,7 +48,7 @@ pub fn require_root(layout: &Layout) -> Result<(), Error> {
 /// Makes a store as root, or completes one that is there. May be repeated.
 pub fn init(layout: &Layout, driver: &dyn Driver, init: &Init<'_>, log: &Log) -> Result<(), Error> {
     let _lock = init_lock()?;
-    prepare_filesystem(layout, driver, init, log)?;
+    filesystem::prepare(layout, driver, init, log)?;
     let caller = Owner { uid: 0, gid: 0 };
     let owner = init.mappings.owner(caller);
     make_directory(layout.root())?;
@@ -80,7 +77,7 @@ fn init_lock() -> Result<fs::File, Error> {
     Ok(file)
 }
 
-fn make_directory(path: &Path) -> Result<(), Error> {
+pub(super) fn make_directory(path: &Path) -> Result<(), Error> {
     match fs::DirBuilder::new().mode(0o755).create(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             if path.is_dir() {
@@ -126,118 +123,6 @@ fn make_below(layout: &Layout, root: &OwnedFd, path: &Path) -> Result<OwnedFd, E
 fn give(directory: &OwnedFd, owner: Owner, path: &Path) -> Result<(), Error> {
     let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
     Ok(fchown(directory, Some(uid), Some(gid)).at("chown", path)?)
-}
-
-/// Leaves a file system at the store's path that the driver can use.
-fn prepare_filesystem(
-    layout: &Layout,
-    driver: &dyn Driver,
-    init: &Init<'_>,
-    log: &Log,
-) -> Result<(), Error> {
-    let root = layout.root();
-    let backing = layout.backing_file();
-    if root.exists() && !root.is_dir() {
-        return Err(Error::Message(format!("path `{}` is not a directory", root.display())));
-    }
-    let mounted = root.is_dir()
-        && groot_sys::mount::is_mount_point(root).doing_sys("looking at the store's mount")?;
-    if backing.exists() && !mounted {
-        match groot_sys::probe::superblock(&backing).at("read", &backing)? {
-            Some(found) if found == driver.kind().filesystem() => {
-                return mount_existing(layout, driver, init);
-            }
-            Some(found) => return Err(foreign(&backing, driver, found)),
-            None => {}
-        }
-    }
-    let checked = match root.parent() {
-        Some(parent) if !root.exists() && init.size.is_none() => parent,
-        _ => root,
-    };
-    match (init.size, checked.exists().then(|| driver.check_filesystem(checked))) {
-        (_, Some(Ok(()))) => {
-            log.info(
-                "store-manager-init-store.store-already-initialized",
-                &root.display().to_string(),
-            );
-            if mounted { set_direct_io(layout, init) } else { Ok(()) }
-        }
-        (Some(size), _) if !mounted => make_filesystem(layout, driver, init, size),
-        (_, Some(Err(error))) => Err(error.into()),
-        (_, None) => Err(Error::Message(format!(
-            "{}: no such file or directory (make it, or give --store-size-bytes)",
-            checked.display()
-        ))),
-    }
-}
-
-/// What is in a backing file is not ours to destroy.
-fn foreign(backing: &Path, driver: &dyn Driver, found: &str) -> Error {
-    Error::Message(format!(
-        "Store path filesystem ({}) is incompatible with requested driver ({} needs {}): the file \
-         holds {found} and was left as it is; move it away, or choose another store",
-        backing.display(),
-        driver.kind(),
-        driver.kind().filesystem()
-    ))
-}
-
-fn mount_existing(layout: &Layout, driver: &dyn Driver, init: &Init<'_>) -> Result<(), Error> {
-    make_directory(layout.root())?;
-    attach_and_mount(layout, driver, init)?;
-    Ok(driver.check_filesystem(layout.root())?)
-}
-
-fn make_filesystem(
-    layout: &Layout,
-    driver: &dyn Driver,
-    init: &Init<'_>,
-    size: u64,
-) -> Result<(), Error> {
-    if size < SMALLEST {
-        return Err(Error::Message(format!(
-            "store size must be at least 200Mb (given: {size} bytes, minimum: {SMALLEST} bytes)"
-        )));
-    }
-    let backing = layout.backing_file();
-    if let Some(parent) = backing.parent() {
-        fs::create_dir_all(parent).at("mkdir", parent)?;
-    }
-    let file = fs::OpenOptions::new()
-        .create(true)
-        .write(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&backing)
-        .at("open", &backing)?;
-    file.set_len(size).at("truncate", &backing)?;
-    make_directory(layout.root())?;
-    driver.format(&backing, init.btrfs_tools)?;
-    attach_and_mount(layout, driver, init)?;
-    Ok(driver.enable_limits()?)
-}
-
-/// Attaches the backing file to a loop device, which goes away with the mount, and mounts it.
-fn attach_and_mount(layout: &Layout, driver: &dyn Driver, init: &Init<'_>) -> Result<(), Error> {
-    let backing = layout.backing_file();
-    let device = groot_sys::loopdev::attach(&backing, init.direct_io)
-        .doing_sys(format!("attaching {} to a loop device", backing.display()))?;
-    Ok(driver.mount_store(&device.path)?)
-}
-
-fn set_direct_io(layout: &Layout, init: &Init<'_>) -> Result<(), Error> {
-    let backing = layout.backing_file();
-    if !backing.exists() {
-        return Ok(());
-    }
-    let action = format!("enabling direct-io on {}", backing.display());
-    match groot_sys::loopdev::find(&backing).doing_sys(action.clone())? {
-        Some(device) => {
-            groot_sys::loopdev::set_direct_io(&device, init.direct_io).doing_sys(action)
-        }
-        None => Ok(()),
-    }
 }
 
 /// Takes a store away with everything in it. A store that is not there is success.
@@ -293,16 +178,5 @@ fn remove_root(layout: &Layout) -> Result<(), Error> {
     match fs::remove_dir(root) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => Ok(other.at("rmdir", root)?),
-    }
-}
-
-/// Names what was being done when a system call failed.
-trait DoingSys<T> {
-    fn doing_sys(self, action: impl Into<String>) -> Result<T, Error>;
-}
-
-impl<T> DoingSys<T> for Result<T, groot_sys::Error> {
-    fn doing_sys(self, action: impl Into<String>) -> Result<T, Error> {
-        crate::driver::Doing::doing(self, action).map_err(Error::from)
     }
 }
