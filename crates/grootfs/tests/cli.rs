@@ -62,6 +62,7 @@ fn help_and_version() {
             "pull",
             "delete",
             "stats",
+            "limit",
             "clean",
             "list",
             "capacity",
