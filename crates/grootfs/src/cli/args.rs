@@ -13,7 +13,7 @@ mod store;
 
 pub use create::{Create, ImageArgs, Pull};
 pub use root::{Delete, Limit, Stats};
-pub use store::{Clean, InitStore};
+pub use store::{Clean, Df, InitStore};
 
 /// Root file systems for containers.
 #[derive(Debug, Parser)]
@@ -124,6 +124,8 @@ pub enum Command {
     Stats(Stats),
     /// Changes the limit of a root file system, also of one that is in use
     Limit(Limit),
+    /// Tells where the disk went: layers, root file systems, promises, what `clean` would give back
+    Df(Df),
     /// Removes layers that no root file system uses
     Clean(Clean),
     /// Lists the root file systems
@@ -146,6 +148,7 @@ impl Command {
             Self::Delete(_) => "delete",
             Self::Stats(_) => "stats",
             Self::Limit(_) => "limit",
+            Self::Df(_) => "df",
             Self::Clean(_) => "clean",
             Self::List(_) => "list",
             Self::Capacity(_) => "capacity",

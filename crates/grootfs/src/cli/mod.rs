@@ -24,6 +24,7 @@ mod clean;
 mod create;
 mod delete;
 mod delete_store;
+mod df;
 mod find;
 mod generate_metadata;
 mod init_store;
@@ -109,6 +110,7 @@ fn dispatch(cli: Cli) -> Result<String, Error> {
         Command::Pull(args) => args.check()?,
         Command::Stats(args) => args.check()?,
         Command::Limit(args) => args.check()?,
+        Command::Df(args) => args.check()?,
         Command::InitStore(args) => args.check()?,
         Command::GenerateVolumeSizeMetadata(args) => args.check()?,
         _ => {}
@@ -124,6 +126,7 @@ fn dispatch(cli: Cli) -> Result<String, Error> {
         Command::Delete(args) => delete::run(&context, &args),
         Command::Stats(args) => stats::run(&context, &args),
         Command::Limit(args) => limit::run(&context, &args),
+        Command::Df(args) => df::run(&context, &args),
         Command::Clean(_) => clean::run(&context),
         Command::List(_) => list::run(&context),
         Command::Capacity(_) => Ok(capacity::run(&context)),

@@ -130,7 +130,7 @@ fn collect(store: &Store, driver: &dyn Driver, log: &Log) -> Result<Outcome, Err
 }
 
 /// Images that are being removed.
-fn asides(layout: &Layout) -> Result<Vec<ImagePaths>, Error> {
+pub(super) fn asides(layout: &Layout) -> Result<Vec<ImagePaths>, Error> {
     let names = volumes::names(&layout.tmp())?;
     let asides = names.into_iter().filter(|name| images::is_aside(name));
     Ok(asides.map(|name| ImagePaths::at(layout.tmp().join(name))).collect())

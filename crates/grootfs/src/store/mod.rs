@@ -9,6 +9,7 @@ use crate::driver;
 use crate::error::PathError;
 use crate::idmap::{IdMappings, Owner};
 
+pub mod accounting;
 pub mod dependencies;
 pub mod gc;
 pub mod id;

@@ -1,4 +1,4 @@
-//! Arguments of the commands about a store as a whole: `init-store` and `clean`.
+//! Arguments of the commands about a store as a whole: `init-store`, `clean` and `df`.
 
 use clap::{ArgAction, Args};
 
@@ -54,4 +54,23 @@ pub struct Clean {
     /// Ignored
     #[arg(hide = true)]
     pub arguments: Vec<String>,
+}
+
+/// `df`
+#[derive(Debug, Args)]
+#[command(override_usage = "grootfs [global options] df [options]")]
+pub struct Df {
+    /// One JSON object, for programs
+    #[arg(long)]
+    pub json: bool,
+    /// None
+    #[arg(hide = true)]
+    pub arguments: Vec<String>,
+}
+
+impl Df {
+    /// Checks the number of arguments.
+    pub fn check(&self) -> Result<(), Error> {
+        require(self.arguments.is_empty(), "invalid arguments - usage: df [options]")
+    }
 }

@@ -1,0 +1,390 @@
+//! Where the disk went: what layers and images hold, what is promised, what `clean` would give back.
+//!
+//! No lock is taken, so nobody waits; what comes or goes meanwhile is counted or left out. Volumes are
+//! listed before images are asked which of them they use: one that is taken into use in between counts
+//! as used, never as something that `clean` would remove. It costs one look into each directory, one
+//! small file a volume, and of an image its dependency file and what the driver counts; no tree is walked.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::id::ImageId;
+use super::layout::{GARBAGE, INCOMPLETE, ImagePaths, Layout};
+use super::{Doing, Error, Store, dependencies, gc, volumes};
+use crate::driver::limit::Usage;
+use crate::driver::{self, Driver, Kind};
+use crate::error::{AtPath, chain};
+
+/// A store's books.
+#[derive(Debug)]
+pub struct Accounting {
+    /// The file system that the store lies on.
+    pub space: Space,
+    /// The file behind it, where the store has a file system of its own.
+    pub backing: Option<Backing>,
+    /// Whatever lies in `volumes/`, by name.
+    pub volumes: BTreeMap<String, Volume>,
+    /// Whatever lies in `images/`, those that hold most of their own first.
+    pub images: Vec<Image>,
+    /// Images that are being removed.
+    pub removed: Vec<Result<Usage, Unmeasured>>,
+    /// Why `clean` may remove no layer.
+    pub blocked: Option<String>,
+    /// Why the numbers of images may be some seconds old.
+    pub stale: Option<String>,
+}
+
+/// A file system, in bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Space {
+    /// Where it is mounted.
+    pub mount_point: PathBuf,
+    /// Its size.
+    pub size: u64,
+    /// What is in use.
+    pub used: u64,
+    /// What may still be written. Less than the rest where the file system keeps a reserve.
+    pub free: u64,
+}
+
+/// The file behind a store, in bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backing {
+    /// Which file.
+    pub path: PathBuf,
+    /// Its size.
+    pub size: u64,
+    /// What it takes where it lies; it grows up to its size.
+    pub allocated: u64,
+    /// What is free where it lies.
+    pub free: u64,
+}
+
+/// A layer.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Volume {
+    /// Bytes of its files; `None` where its metadata is missing or broken.
+    pub size: Option<u64>,
+    /// Names of the images that use it.
+    pub images: Vec<String>,
+}
+
+/// What becomes of a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VolumeState {
+    /// Images use it, so it stays.
+    Used,
+    /// No image uses it: the next `clean` takes it.
+    Unused,
+    /// A `clean` has chosen it.
+    Removing,
+    /// Being unpacked, or left by an unpacking that was killed.
+    Building,
+}
+
+/// A root file system.
+#[derive(Debug)]
+pub struct Image {
+    /// Its name.
+    pub name: String,
+    /// Whether it is whole.
+    pub state: ImageState,
+    /// Bytes of its layers; `None` where that of one is not known.
+    pub layers: Option<u64>,
+    /// What it holds and may hold.
+    pub usage: Result<Usage, Unmeasured>,
+}
+
+/// Whether an image is whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ImageState {
+    /// It is.
+    Whole,
+    /// It has no dependency file: somebody makes or deletes it, or was killed doing so.
+    Unfinished,
+    /// What is wrong with it.
+    Broken(String),
+}
+
+/// Why nobody knows what an image holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unmeasured {
+    /// The reason.
+    pub why: String,
+    /// Whether it has no limit, for the same reason.
+    pub unlimited: bool,
+}
+
+/// How many, and how many bytes together as far as known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sum {
+    /// How many.
+    pub count: u64,
+    /// Bytes of those that are known.
+    pub bytes: u64,
+    /// How many are not known.
+    pub unknown: u64,
+}
+
+/// What limits promise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Promised {
+    /// Images with a limit of bytes.
+    pub limited: u64,
+    /// Images without one.
+    pub unlimited: u64,
+    /// Images of which that is not known.
+    pub unknown: u64,
+    /// Bytes that the limited ones may come to hold, each with its image.
+    pub committed: u64,
+    /// Bytes that they may still write.
+    pub growth: u64,
+}
+
+/// Does a store's books.
+pub fn measure(store: &Store, driver: &dyn Driver) -> Result<Accounting, Error> {
+    let layout = &store.layout;
+    let space = Space::of(layout.root())?;
+    let backing = backing(layout, &space);
+    let mut volumes = list_volumes(layout)?;
+    let stale = driver.count().err().map(|error| chain(&error));
+    let (images, blocked) = list_images(layout, driver, &mut volumes)?;
+    let mut removed = Vec::new();
+    for paths in gc::asides(layout)? {
+        let usage = usage(driver, &paths);
+        if usage.is_ok() || is_there(paths.dir()) {
+            removed.push(usage);
+        }
+    }
+    Ok(Accounting { space, backing, volumes, images, removed, blocked, stale })
+}
+
+impl Space {
+    fn of(path: &Path) -> Result<Self, Error> {
+        let found = rustix::fs::statvfs(path).at("statvfs", path)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+        let mount_point = groot_sys::mount::mount_point_of(path).map_err(|source| {
+            driver::Error::System { action: "finding the mount".into(), source }
+        })?;
+        Ok(Self {
+            mount_point,
+            size: bytes(found.f_blocks),
+            used: bytes(found.f_blocks.saturating_sub(found.f_bfree)),
+            free: bytes(found.f_bavail),
+        })
+    }
+}
+
+/// The file behind the store's own file system, if that is what is mounted there.
+fn backing(layout: &Layout, space: &Space) -> Option<Backing> {
+    if space.mount_point != layout.root() {
+        return None;
+    }
+    let path = layout.backing_file();
+    let found = fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_file)?;
+    let below = Space::of(path.parent()?).ok()?;
+    let allocated = found.blocks().saturating_mul(512);
+    Some(Backing { path, size: found.len(), allocated, free: below.free })
+}
+
+fn list_volumes(layout: &Layout) -> Result<BTreeMap<String, Volume>, Error> {
+    let mut found = BTreeMap::new();
+    for name in volumes::list(layout).doing("listing volumes")? {
+        let size = volumes::read_metadata(layout, &name).ok().map(|metadata| metadata.size);
+        if size.is_some() || is_there(&layout.volume(&name)) {
+            found.insert(name, Volume { size, images: Vec::new() });
+        }
+    }
+    Ok(found)
+}
+
+/// Lists the images and puts down which volumes they use; also says what keeps `clean` from knowing that.
+fn list_images(
+    layout: &Layout,
+    driver: &dyn Driver,
+    volumes: &mut BTreeMap<String, Volume>,
+) -> Result<(Vec<Image>, Option<String>), Error> {
+    let mut found = Vec::new();
+    let mut blocked = None;
+    for name in volumes::names(&layout.images()).doing("listing images")? {
+        let paths = ImagePaths::at(layout.images().join(&name));
+        let used = ImageId::new(&name).map_err(Error::from).and_then(|id| {
+            // Without this `clean` knows of no volume whether it is used.
+            dependencies::read(layout, &id).inspect_err(|error| {
+                blocked.get_or_insert_with(|| chain(error));
+            })
+        });
+        let usage = usage(driver, &paths);
+        let (state, layers) = match used {
+            Ok(Some(used)) => (whole(layout, volumes, &used), put_down(volumes, &name, &used)),
+            Ok(None) => (ImageState::Unfinished, None),
+            Err(error) => (ImageState::Broken(chain(&error)), None),
+        };
+        if (usage.is_ok() && state == ImageState::Whole) || is_there(paths.dir()) {
+            found.push(Image { name, state, layers, usage });
+        }
+    }
+    // Those that nobody measured last. The sort keeps the order of names.
+    let own = |image: &Image| image.usage.as_ref().ok().map(|usage| usage.exclusive);
+    found.sort_by_key(|image| std::cmp::Reverse(own(image)));
+    Ok((found, blocked))
+}
+
+/// Whether the volumes of an image are there, also those that have come since they were listed.
+fn whole(layout: &Layout, volumes: &BTreeMap<String, Volume>, used: &[String]) -> ImageState {
+    let missing = |name: &&String| !volumes.contains_key(*name) && !is_there(&layout.volume(name));
+    match used.iter().find(missing) {
+        None => ImageState::Whole,
+        Some(name) => ImageState::Broken(format!("its layer {name} is not in the store")),
+    }
+}
+
+/// Puts an image down at each of its volumes; returns their bytes together.
+fn put_down(volumes: &mut BTreeMap<String, Volume>, image: &str, used: &[String]) -> Option<u64> {
+    let mut bytes = Some(0_u64);
+    for name in used {
+        let mut size = None;
+        if let Some(volume) = volumes.get_mut(name) {
+            size = volume.size;
+            if volume.images.last().is_none_or(|last| last != image) {
+                volume.images.push(image.to_owned());
+            }
+        }
+        bytes = bytes.zip(size).map(|(bytes, size)| bytes.saturating_add(size));
+    }
+    bytes
+}
+
+fn usage(driver: &dyn Driver, paths: &ImagePaths) -> Result<Usage, Unmeasured> {
+    let usage = driver.usage(paths).map_err(|error| Unmeasured {
+        unlimited: matches!(error, driver::Error::NoLimits(_)),
+        why: chain(&error),
+    })?;
+    // The driver's zero then means that nobody has counted: an image's own directory has an inode.
+    let counted = usage.inodes.is_some() || usage.exclusive > 0 || usage.quota > 0;
+    if driver.kind() == Kind::Btrfs || counted {
+        return Ok(usage);
+    }
+    let why = match driver.check_limits() {
+        Err(error) => chain(&error),
+        Ok(()) => "it was made while nobody counted; `grootfs limit` begins to count it".to_owned(),
+    };
+    Err(Unmeasured { why, unlimited: true })
+}
+
+fn is_there(path: &Path) -> bool {
+    !fs::symlink_metadata(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+}
+
+impl Image {
+    /// What a person should know of it: that it is not whole, or why nobody knows what it holds.
+    pub fn problem(&self) -> Option<String> {
+        let unmeasured = self.usage.as_ref().err();
+        match (&self.state, unmeasured) {
+            (ImageState::Whole, None) => None,
+            (ImageState::Whole, Some(unmeasured)) => Some(format!("not measured: {}", unmeasured.why)),
+            (ImageState::Unfinished, _) => Some(
+                "no dependency file: it is being made or deleted, or a killed process left it half so; it \
+                 uses no layer, and `grootfs delete` removes it"
+                    .to_owned(),
+            ),
+            (ImageState::Broken(why), _) => Some(why.clone()),
+        }
+    }
+}
+
+impl Volume {
+    /// What becomes of it, by its name and who uses it, as `clean` decides.
+    pub fn state(&self, name: &str) -> VolumeState {
+        if name.starts_with(GARBAGE) {
+            VolumeState::Removing
+        } else if !self.images.is_empty() {
+            VolumeState::Used
+        } else if name.contains(INCOMPLETE) {
+            VolumeState::Building
+        } else {
+            VolumeState::Unused
+        }
+    }
+}
+
+impl Sum {
+    fn add(&mut self, bytes: Option<u64>) {
+        self.count += 1;
+        match bytes {
+            Some(bytes) => self.bytes = self.bytes.saturating_add(bytes),
+            None => self.unknown += 1,
+        }
+    }
+}
+
+impl FromIterator<Option<u64>> for Sum {
+    fn from_iter<I: IntoIterator<Item = Option<u64>>>(sizes: I) -> Self {
+        let mut sum = Self::default();
+        sizes.into_iter().for_each(|size| sum.add(size));
+        sum
+    }
+}
+
+impl Accounting {
+    /// The layers of which the same becomes.
+    pub fn layers(&self, state: VolumeState) -> Sum {
+        let these = self.volumes.iter().filter(|(name, volume)| volume.state(name) == state);
+        these.map(|(_, volume)| volume.size).collect()
+    }
+
+    /// All layers, as `clean` adds them up to compare them with its threshold.
+    pub fn all_layers(&self) -> Sum {
+        self.volumes.values().map(|volume| volume.size).collect()
+    }
+
+    /// The images that are being removed, with what they held of their own.
+    pub fn removed(&self) -> Sum {
+        self.removed.iter().map(|usage| usage.as_ref().ok().map(|usage| usage.exclusive)).collect()
+    }
+
+    /// Bytes that a `clean` without a threshold would give back.
+    pub fn reclaimable(&self) -> u64 {
+        let unused =
+            if self.blocked.is_some() { 0 } else { self.layers(VolumeState::Unused).bytes };
+        let removing = self.layers(VolumeState::Removing).bytes;
+        unused.saturating_add(removing).saturating_add(self.removed().bytes)
+    }
+
+    /// What the limits of the images promise.
+    pub fn promised(&self) -> Promised {
+        let mut promised = Promised::default();
+        for image in &self.images {
+            match &image.usage {
+                Ok(usage) if usage.quota > 0 => {
+                    let growth = usage.committed.saturating_sub(usage.total);
+                    promised.limited += 1;
+                    promised.committed = promised.committed.saturating_add(usage.committed);
+                    promised.growth = promised.growth.saturating_add(growth);
+                }
+                Ok(_) => promised.unlimited += 1,
+                Err(unmeasured) if unmeasured.unlimited => promised.unlimited += 1,
+                Err(_) => promised.unknown += 1,
+            }
+        }
+        promised
+    }
+
+    /// The largest layers that stay because images use them.
+    pub fn largest_used(&self) -> Vec<(&str, &Volume)> {
+        let used = self.volumes.iter().filter(|(name, v)| v.state(name) == VolumeState::Used);
+        let mut used: Vec<_> = used.map(|(name, volume)| (name.as_str(), volume)).collect();
+        used.sort_by_key(|(_, volume)| std::cmp::Reverse(volume.size));
+        used
+    }
+}
+
+impl Promised {
+    /// The promise as part of a file system's size, in percent.
+    pub fn percent(&self, size: u64) -> u64 {
+        let percent = u128::from(self.committed) * 100 / u128::from(size.max(1));
+        u64::try_from(percent).unwrap_or(u64::MAX)
+    }
+}
