@@ -124,7 +124,7 @@ pub enum Command {
     Stats(Stats),
     /// Changes the limit of a root file system, also of one that is in use
     Limit(Limit),
-    /// Tells where the disk went: layers, root file systems, promises, what `clean` would give back
+    /// Tells where the disk went, what is promised, and what a clean would give back
     Df(Df),
     /// Removes layers that no root file system uses
     Clean(Clean),

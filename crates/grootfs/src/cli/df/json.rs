@@ -170,7 +170,7 @@ fn image(image: &accounting::Image) -> Image<'_> {
         total_bytes: usage.map(|usage| usage.total),
         exclusive_bytes: usage.map(|usage| usage.exclusive),
         layers_bytes: image.layers,
-        limit_bytes: usage.map(|usage| usage.quota),
+        limit_bytes: image.limit(),
         committed_bytes: usage.map(|usage| usage.committed),
         inodes_used: inodes.map(|inodes| inodes.used),
         inode_limit: inodes.map(|inodes| inodes.limit),

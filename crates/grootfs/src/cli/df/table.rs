@@ -28,7 +28,7 @@ pub fn print(report: &Report<'_>) -> String {
     if !report.warnings.is_empty() {
         out.push_str("\nWARNINGS\n");
         for warning in &report.warnings {
-            paragraph(&mut out, "  ", warning);
+            paragraph(&mut out, "* ", warning);
         }
     }
     out
@@ -54,9 +54,13 @@ fn store(report: &Report<'_>) -> String {
 
 fn layers(books: &Accounting) -> String {
     let mut rows = vec![row(["LAYERS", "COUNT", "SIZE", ""])];
+    let unused = match books.blocked {
+        None => "no image uses them: `clean` removes them",
+        Some(_) => "`clean` leaves them, see the warnings",
+    };
     for (state, name, remark, always) in [
         (VolumeState::Used, "used by images", "", true),
-        (VolumeState::Unused, "unused", "no image uses them: `clean` removes them", true),
+        (VolumeState::Unused, "unused", unused, true),
         (VolumeState::Removing, "being removed", "a `clean` is at it or was cut short", false),
         (
             VolumeState::Building,
@@ -108,10 +112,9 @@ fn image_row(image: &Image, note: Option<usize>) -> [String; 7] {
     let number = |of: fn(&Usage) -> u64| {
         image.usage.as_ref().map_or("?".to_owned(), |usage| Short(of(usage)).to_string())
     };
-    let limit = match &image.usage {
-        Ok(usage) if usage.quota > 0 => Short(usage.quota).to_string(),
-        Err(unmeasured) if !unmeasured.unlimited => "?".to_owned(),
-        _ => "none".to_owned(),
+    let limit = match image.limit() {
+        Some(0) => "none".to_owned(),
+        limit => known(limit),
     };
     let inodes = match image.usage.as_ref().map(|usage| usage.inodes) {
         Ok(Some(inodes)) if inodes.limit > 0 => format!("{}/{}", inodes.used, inodes.limit),
@@ -142,25 +145,27 @@ fn image_row(image: &Image, note: Option<usize>) -> [String; 7] {
 
 fn promised(report: &Report<'_>) -> String {
     let (promised, space) = (report.accounting.promised(), &report.accounting.space);
-    let committed = format!(
-        "{}, {} % of the file system ({})",
-        Short(promised.committed),
-        promised.percent(space.size),
-        of(promised.limited, "image with a limit", "images with a limit")
-    );
-    let growth = format!("{}, {} are free", Short(promised.growth), Short(space.free));
-    let mut rows = vec![row(["Together with their layers", &committed])];
+    let mut rows = Vec::new();
     if promised.limited > 0 {
+        let committed = format!(
+            "{} for {}, layers included: {} % of the file system",
+            Short(promised.committed),
+            of(promised.limited, "image", "images"),
+            promised.percent(space.size),
+        );
+        let growth = format!("{}, {} are free", Short(promised.growth), Short(space.free));
+        rows.push(row(["Limits", &committed]));
         rows.push(row(["May still be written", &growth]));
     }
-    rows.push(row([
-        "Without a limit",
-        &of(promised.unlimited, "image may fill the disk", "images may fill the disk"),
-    ]));
+    let unlimited = match promised.unlimited {
+        0 => "no image".to_owned(),
+        count => of(count, "image: it may fill the disk", "images: they may fill the disk"),
+    };
+    rows.push(row(["Without a limit", &unlimited]));
     if promised.unknown > 0 {
         rows.push(row(["Limit not known", &of(promised.unknown, "image", "images")]));
     }
-    format!("PROMISED BY LIMITS\n{}", aligned(&rows, [Align::Left, Align::Left]))
+    format!("PROMISED\n{}", aligned(&rows, [Align::Left, Align::Left]))
 }
 
 fn clean(report: &Report<'_>) -> String {
@@ -188,7 +193,7 @@ fn clean(report: &Report<'_>) -> String {
     if books.reclaimable() > 0 {
         paragraph(
             &mut out,
-            "  ",
+            "",
             "By the sizes of the layers' files: what the file system frees differs by its block size and by \
              what layers share.",
         );
@@ -212,7 +217,7 @@ fn stays(books: &Accounting) -> String {
     };
     let unused = books.layers(VolumeState::Unused);
     if books.blocked.is_some() && unused.count > 0 {
-        let _ = write!(text, ", and {} in unused layers (see the warning)", size(unused));
+        let _ = write!(text, ", and {} in unused layers, see the warnings", size(unused));
     }
     if used.count > 0 {
         text.push_str("; the largest:");
@@ -284,11 +289,12 @@ fn aligned<const N: usize>(rows: &[[String; N]], sides: [Align; N]) -> String {
     let mut out = String::new();
     for row in rows {
         let mut line = String::new();
-        for ((cell, width), side) in row.iter().zip(widths).zip(sides) {
+        for (column, ((cell, width), side)) in row.iter().zip(widths).zip(sides).enumerate() {
+            let gap = if column == 0 { "" } else { "  " };
             // Writing to a string does not fail.
             let _ = match side {
-                Align::Left => write!(line, "  {cell:<width$}"),
-                Align::Right => write!(line, "  {cell:>width$}"),
+                Align::Left => write!(line, "{gap}{cell:<width$}"),
+                Align::Right => write!(line, "{gap}{cell:>width$}"),
             };
         }
         out.push_str(line.trim_end());
@@ -300,13 +306,13 @@ fn aligned<const N: usize>(rows: &[[String; N]], sides: [Align; N]) -> String {
 /// A text in lines of [`WIDTH`], the first after a mark and the others below it.
 fn paragraph(out: &mut String, mark: &str, text: &str) {
     let indent = " ".repeat(mark.len());
-    let mut line = format!("  {mark}");
+    let mut line = mark.to_owned();
     let mut empty = true;
     for word in plain(text).split(' ') {
         if !empty && line.chars().count() + 1 + word.chars().count() > WIDTH {
             out.push_str(&line);
             out.push('\n');
-            line = format!("  {indent}");
+            line.clone_from(&indent);
             empty = true;
         }
         if !empty {
@@ -317,4 +323,184 @@ fn paragraph(out: &mut String, mark: &str, text: &str) {
     }
     out.push_str(&line);
     out.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::driver::Kind;
+    use crate::driver::limit::Inodes;
+    use crate::store::accounting::{Backing, Space, Unmeasured, Volume};
+
+    const MIB: u64 = 1 << 20;
+
+    fn volume(name: &str, size: Option<u64>, images: &[&str]) -> (String, Volume) {
+        let images = images.iter().map(|&id| id.to_owned()).collect();
+        (name.to_owned(), Volume { size, images })
+    }
+
+    fn image(name: &str, usage: Result<Usage, Unmeasured>) -> Image {
+        Image { name: name.to_owned(), state: ImageState::Whole, layers: Some(300 * MIB), usage }
+    }
+
+    fn usage(exclusive: u64, quota: u64, inodes: Option<Inodes>) -> Usage {
+        let committed = if quota == 0 { 0 } else { quota + 300 * MIB };
+        Usage { total: exclusive + 300 * MIB, exclusive, quota, committed, inodes }
+    }
+
+    fn books() -> Accounting {
+        let unmeasured = |why: &str, unlimited| Unmeasured { why: why.to_owned(), unlimited };
+        let inodes = Inodes { used: 1200, limit: 100_000 };
+        let everywhere = ["web-1", "web-2", "web-3", "a\x1b[2J", "web-5"];
+        Accounting {
+            space: Space {
+                mount_point: "/srv/groot".into(),
+                size: 10_240 * MIB,
+                used: 3 << 30,
+                free: 7 << 30,
+            },
+            backing: Some(Backing {
+                path: "/srv/groot.backing-store".into(),
+                size: 10_240 * MIB,
+                allocated: 3100 * MIB,
+                free: 120 << 30,
+            }),
+            volumes: BTreeMap::from([
+                volume("0123456789abcdef-of-base", Some(250 * MIB), &everywhere),
+                volume("1123456789abcdef", Some(50 * MIB), &["web-1"]),
+                volume("2123456789abcdef", None, &["web-2"]),
+                volume("3123456789abcdef", Some(30 * MIB), &[]),
+                volume("4123456789abcdef-incomplete-1-1", None, &[]),
+                volume("gc.5123456789abcdef", Some(MIB), &[]),
+            ]),
+            images: vec![
+                image("web-1", Ok(usage(40 * MIB, 2048 * MIB, Some(inodes)))),
+                image("web-2", Ok(usage(123, 0, Some(Inodes { used: 7, limit: 0 })))),
+                image("web-3", Err(unmeasured("nobody counts", true))),
+                image("a\x1b[2J", Err(unmeasured("nobody counts", true))),
+                Image {
+                    state: ImageState::Unfinished,
+                    layers: None,
+                    ..image("web-5", Err(unmeasured("open: no such file", false)))
+                },
+            ],
+            removed: vec![Ok(usage(2 * MIB, 0, None))],
+            blocked: None,
+            stale: None,
+        }
+    }
+
+    fn text(books: &Accounting, threshold: u64, warnings: &[&str]) -> String {
+        print(&Report {
+            store: "/srv/groot",
+            driver: Kind::OverlayXfs,
+            threshold,
+            accounting: books,
+            warnings: warnings.iter().map(|&text| text.to_owned()).collect(),
+        })
+    }
+
+    #[test]
+    fn everything_that_can_be_shown() {
+        let warning = "word ".repeat(25);
+        let expected = r"Store         /srv/groot, driver overlay-xfs
+File system   10 GiB, 3 GiB used, 7 GiB free, mounted at /srv/groot
+Backing file  10 GiB, takes 3 GiB, 120 GiB free where it lies: /srv/groot.backing-store
+
+LAYERS          COUNT         SIZE
+used by images      3  300 MiB + ?
+unused              1       30 MiB  no image uses them: `clean` removes them
+being removed       1        1 MiB  a `clean` is at it or was cut short
+being built         1            ?  or left by a killed process: then `clean` removes them
+
+IMAGES: 5, and 1 being removed, with 2 MiB of their own
+  TOTAL   LAYERS  EXCLUSIVE  LIMIT       INODES  STATE           ID
+340 MiB  300 MiB     40 MiB  2 GiB  1200/100000  whole           web-1
+300 MiB  300 MiB  123 bytes   none            7  whole           web-2
+      ?  300 MiB          ?   none            ?  whole [1]       web-3
+      ?  300 MiB          ?   none            ?  whole [1]       a\u{1b}[2J
+      ?        -          ?      ?            ?  unfinished [2]  web-5
+[1] not measured: nobody counts
+[2] no dependency file: it is being made or deleted, or a killed process left it half so; it uses no
+    layer, and `grootfs delete` removes it
+
+PROMISED
+Limits                2.2 GiB for 1 image, layers included: 22 % of the file system
+May still be written  1.9 GiB, 7 GiB are free
+Without a limit       3 images: they may fill the disk
+Limit not known       1 image
+
+CLEAN
+Gives back  33 MiB
+Threshold   none: every `clean` removes what is unused
+Stays       300 MiB + ? in 3 layers that 5 images use; the largest:
+    250 MiB  0123456789ab  web-1, web-2, web-3 and 2 more
+     50 MiB  1123456789ab  web-1
+          ?  2123456789ab  web-2
+By the sizes of the layers' files: what the file system frees differs by its block size and by what
+layers share.
+
+WARNINGS
+* word word word word word word word word word word word word word word word word word word word
+  word word word word word word
+";
+        assert_eq!(text(&books(), 0, &[warning.trim_end()]), expected);
+    }
+
+    #[test]
+    fn nothing_to_show() {
+        let mut books = books();
+        (books.volumes, books.images, books.removed) = Default::default();
+        books.backing = None;
+        let expected = r"Store        /srv/groot, driver overlay-xfs
+File system  10 GiB, 3 GiB used, 7 GiB free, mounted at /srv/groot
+
+LAYERS          COUNT     SIZE
+used by images      0  0 bytes
+unused              0  0 bytes
+
+IMAGES: 0
+
+PROMISED
+Without a limit  no image
+
+CLEAN
+Gives back  0 bytes
+Threshold   none: every `clean` removes what is unused
+Stays       no layer is in use
+";
+        assert_eq!(text(&books, 0, &[]), expected);
+    }
+
+    #[test]
+    fn thresholds_and_what_blocks() {
+        let mut books = books();
+        assert!(
+            text(&books, 331 * MIB, &[])
+                .contains("\nThreshold   331 MiB, the layers hold 331 MiB: reached\n")
+        );
+        let below = text(&books, 332 * MIB, &[]);
+        assert!(below.contains("\nGives back  nothing now, 33 MiB with `--threshold-bytes 0`\n"));
+        assert!(below.contains("the layers hold 331 MiB: not reached\n"));
+        books.blocked = Some("the dependency file of web-1 is broken".to_owned());
+        let blocked = text(&books, 0, &[]);
+        // What is chosen already goes all the same.
+        assert!(blocked.contains("\nGives back  3 MiB\n"), "{blocked}");
+        assert!(blocked.contains("and 30 MiB in unused layers, see the warnings"), "{blocked}");
+        assert!(blocked.contains("`clean` leaves them"), "{blocked}");
+    }
+
+    #[test]
+    fn long_texts_are_cut_between_words_and_long_words_are_not() {
+        let mut out = String::new();
+        let path = "/p".repeat(80);
+        paragraph(&mut out, "* ", &format!("{} {path} end\n", "w ".repeat(60)));
+        let lines: Vec<&str> = out.lines().collect();
+        assert_eq!(lines.len(), 4, "{out}");
+        assert_eq!(lines[2], format!("  {path}"));
+        assert_eq!(lines[3], "  end\\n");
+        assert!(lines[..2].iter().all(|line| line.len() <= WIDTH));
+    }
 }
