@@ -132,7 +132,7 @@ pub struct Promised {
     pub unknown: u64,
     /// Bytes that the limited ones may come to hold, each with its image.
     pub committed: u64,
-    /// Bytes that they may still write.
+    /// Bytes by which they may still grow on the disk.
     pub growth: u64,
 }
 
@@ -226,7 +226,8 @@ impl Accounting {
             match (image.limit(), &image.usage) {
                 (Some(0), _) => promised.unlimited += 1,
                 (_, Ok(usage)) => {
-                    let growth = usage.committed.saturating_sub(usage.total);
+                    // Also where the limit counts the image: its files can be written anew.
+                    let growth = usage.quota.saturating_sub(usage.exclusive);
                     promised.limited += 1;
                     promised.committed = promised.committed.saturating_add(usage.committed);
                     promised.growth = promised.growth.saturating_add(growth);

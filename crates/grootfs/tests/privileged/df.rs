@@ -192,7 +192,7 @@ fn limits(fixture: &Fixture) {
         promised,
         &json!({
             "limited_images": 1, "unlimited_images": 1, "unknown_images": 0, "committed_bytes": limit,
-            "committed_percent": limit * 100 / size, "may_still_write_bytes": limit - total,
+            "committed_percent": limit * 100 / size, "may_still_write_bytes": held - exclusive,
         })
     );
     let text = table(fixture);
