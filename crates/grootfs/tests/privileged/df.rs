@@ -355,7 +355,11 @@ fn nobody_is_waited_for(fixture: &Fixture) {
     let locked = |lock: &Path, arguments: &[&str]| {
         let command = fixture.grootfs.command(arguments);
         let mut flock = Command::new("flock");
-        flock.arg("--exclusive").arg(lock).arg(command.get_program()).args(command.get_args());
+        flock
+            .args(["--exclusive", "--no-fork"])
+            .arg(lock)
+            .arg(command.get_program())
+            .args(command.get_args());
         run(&mut flock).success()
     };
     let expected = json(fixture)["images"].clone();
