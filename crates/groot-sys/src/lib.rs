@@ -14,6 +14,7 @@ pub mod fs;
 pub mod loopdev;
 pub mod mount;
 pub mod probe;
+pub mod process;
 pub mod project_quota;
 pub mod qgroup;
 pub mod resolve;

@@ -223,8 +223,8 @@ impl<'a> ProjectQuotas<'a> {
             libc::syscall(libc::SYS_quotactl_fd, self.fd.as_raw_fd(), command, id, &raw mut *data)
         };
         match last(result) {
-            // No such call before Linux 5.14; or no quotas, which the older call says in the same way.
-            Err(Errno::NOSYS) => {}
+            // No such call before Linux 5.14; with it, the answer means that there are no quotas.
+            Err(Errno::NOSYS) if !kernel_has_quotactl_fd() => {}
             other => return other,
         }
         let special = self.device_node()?;
@@ -268,6 +268,15 @@ impl<'a> ProjectQuotas<'a> {
             Err(errno) => Err(errno),
         }
     }
+}
+
+/// Whether the kernel has the newer of the two calls: it then finds the descriptor bad.
+fn kernel_has_quotactl_fd() -> bool {
+    // SAFETY: no descriptor has this number, so nothing behind the pointer is looked at.
+    let result = unsafe {
+        libc::syscall(libc::SYS_quotactl_fd, -1, XGETQSTATV, 0, std::ptr::null_mut::<u8>())
+    };
+    last(result) != Err(Errno::NOSYS)
 }
 
 fn last(result: libc::c_long) -> std::result::Result<(), Errno> {

@@ -131,6 +131,9 @@ pub enum Command {
     /// Lists the root file systems
     #[command(override_usage = "grootfs [global options] list")]
     List(Ignored),
+    /// Writes new layers to disk a moment later; started by create and pull
+    #[command(hide = true)]
+    Settle(Nothing),
     /// Says how large the store was configured to be
     #[command(override_usage = "grootfs [global options] capacity")]
     Capacity(Ignored),
@@ -151,6 +154,7 @@ impl Command {
             Self::Df(_) => "df",
             Self::Clean(_) => "clean",
             Self::List(_) => "list",
+            Self::Settle(_) => "settle",
             Self::Capacity(_) => "capacity",
         }
     }

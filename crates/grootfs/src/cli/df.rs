@@ -1,12 +1,13 @@
 //! `grootfs df`
 
-use super::Context;
 use super::args::Df;
+use super::{Context, clean};
 use crate::config::Config;
 use crate::driver::Kind;
 use crate::driver::limit::Bytes;
 use crate::error::Error;
 use crate::store::accounting::{self, Accounting, VolumeState};
+use crate::store::gc::{Cleaner, Request};
 
 mod json;
 mod table;
@@ -28,7 +29,10 @@ pub fn run(context: &Context, args: &Df) -> Result<String, Error> {
     }
     let store = context.store()?;
     let driver = context.driver();
-    let accounting = accounting::measure(&store, &*driver)?;
+    // All that can go; the threshold is told beside it.
+    let request = Request { threshold: 0, keep_recent: false, ..clean::request(context) };
+    let cleaner = Cleaner { store: &store, driver: &*driver, request: &request, log: &context.log };
+    let accounting = accounting::measure(&cleaner)?;
     let report = Report {
         store: &root.to_string_lossy(),
         driver: driver.kind(),
@@ -42,7 +46,7 @@ pub fn run(context: &Context, args: &Df) -> Result<String, Error> {
 impl Report<'_> {
     /// Whether a `clean` would do anything, as it decides.
     fn threshold_reached(&self) -> bool {
-        self.accounting.all_layers().bytes >= self.threshold
+        self.accounting.measured >= self.threshold
     }
 
     /// Whether no store on this file system could ever reach the threshold.
@@ -62,15 +66,6 @@ fn warnings(books: &Accounting, config: &Config) -> Vec<String> {
             Bytes(threshold),
             Bytes(size)
         ));
-    }
-    if let Some(why) = &books.blocked {
-        warnings.push(format!(
-            "`clean` leaves all layers that are not chosen yet, because it cannot know which are used: {why}; \
-             `grootfs delete` of that image mends it"
-        ));
-    }
-    if !config.ignore_images.is_empty() {
-        warnings.push("clean.ignore_images is configured and not considered here".to_owned());
     }
     let promised = books.promised();
     if promised.growth > books.space.free {

@@ -28,7 +28,12 @@ pub fn run(context: &Context, args: &InitStore) -> Result<String, Error> {
         btrfs_tools: config.btrfs_progs_path.as_deref(),
     };
     // What is there does not choose the driver of a store that is to be made.
-    init::init(&context.layout, &*context.driver(), &init, &context.log)?;
+    let driver = context.driver();
+    init::init(&context.layout, &*driver, &init, &context.log)?;
+    if let Err(error) = driver.check_limits() {
+        // The store works; only a create that asks for a limit will fail.
+        context.warn("limits-not-available", &error);
+    }
     Ok(String::new())
 }
 

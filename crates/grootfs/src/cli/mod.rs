@@ -4,7 +4,7 @@
 //! nothing but logs (contract 1.1).
 
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -24,6 +24,7 @@ mod clean;
 mod create;
 mod delete;
 mod delete_store;
+mod detached;
 mod df;
 mod find;
 mod generate_metadata;
@@ -32,6 +33,7 @@ mod limit;
 mod list;
 mod normalise;
 mod pull;
+mod settle;
 mod signals;
 mod source;
 mod stats;
@@ -70,6 +72,17 @@ impl Context {
     /// Refuses what only root can do in this version.
     fn require_root(&self, what: &'static str) -> Result<(), Error> {
         if rustix::process::geteuid().is_root() { Ok(()) } else { Err(Error::NotYet(what)) }
+    }
+
+    /// Tells of something that is no failure but that somebody should know: in the log, and to a person at
+    /// a terminal.
+    fn warn(&self, action: &str, error: &(dyn std::error::Error + 'static)) {
+        self.log.error(action, error);
+        let mut terminal = std::io::stderr();
+        if terminal.is_terminal() && !self.log.shows_errors() {
+            // Nobody is left to be told when the terminal is gone.
+            let _ = writeln!(terminal, "warning: {}", crate::error::chain(error));
+        }
     }
 
     fn compat(&self) -> Compat {
@@ -127,8 +140,9 @@ fn dispatch(cli: Cli) -> Result<String, Error> {
         Command::Stats(args) => stats::run(&context, &args),
         Command::Limit(args) => limit::run(&context, &args),
         Command::Df(args) => df::run(&context, &args),
-        Command::Clean(_) => clean::run(&context),
+        Command::Clean(args) => clean::run(&context, &args),
         Command::List(_) => list::run(&context),
+        Command::Settle(_) => settle::run(&context),
         Command::Capacity(_) => Ok(capacity::run(&context)),
     }
 }
@@ -138,12 +152,7 @@ fn available(cli: &Cli) -> Result<(), Error> {
     if cli.global.metron_endpoint.is_some() {
         return Err(Error::NotYet("--metron-endpoint"));
     }
-    match &cli.command {
-        Command::Create(args) if args.clean_log_file.is_some() => {
-            Err(Error::NotYet("--clean-log-file"))
-        }
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 fn context(cli: &Cli) -> Result<Context, Error> {
@@ -152,7 +161,10 @@ fn context(cli: &Cli) -> Result<Context, Error> {
         Command::Create(args) => args.add_to(&mut flags)?,
         Command::Pull(args) => args.add_to(&mut flags),
         Command::Limit(args) => args.add_to(&mut flags),
-        Command::Clean(args) => flags.threshold_bytes = args.threshold_bytes,
+        Command::Clean(args) => {
+            flags.threshold_bytes = args.threshold_bytes;
+            flags.keep_recent = args.keep_recent;
+        }
         Command::InitStore(args) => args.add_to(&mut flags),
         _ => {}
     }
@@ -161,7 +173,7 @@ fn context(cli: &Cli) -> Result<Context, Error> {
         .map_err(crate::config::Error::LogFile)?;
     let layout = Layout::new(config.store.clone());
     let interrupt = Interrupt::default();
-    if matches!(cli.command, Command::Create(_) | Command::Pull(_)) {
+    if matches!(cli.command, Command::Create(_) | Command::Pull(_) | Command::Clean(_)) {
         signals::listen(&interrupt);
     }
     Ok(Context { log: log.session(cli.command.name()), config, layout, interrupt })

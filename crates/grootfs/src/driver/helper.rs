@@ -13,6 +13,9 @@ use super::Error;
 /// How long a helper may take: it makes a few system calls; a sync of btrfs under load takes longest.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
 
+/// The version of both helpers that this program works with (contract 6.1 and 6.2).
+const VERSION: &str = "0.1.0";
+
 /// Most bytes of an answer.
 const LONGEST_ANSWER: u64 = 1 << 20;
 
@@ -48,7 +51,21 @@ impl Helper {
     /// Runs it; returns what it prints.
     pub fn run(&self, arguments: &[&OsStr]) -> Result<String, Error> {
         let path = self.find()?;
-        let child = Command::new(&path)
+        let (answer, code) = self.start(&path, arguments)?;
+        if code == Some(0) {
+            return Ok(answer);
+        }
+        if let Some(other) = self.other_version(&path) {
+            return Err(other);
+        }
+        // The original's shape: what it said, and its status.
+        let status =
+            code.map_or_else(|| "ended by a signal".into(), |n| format!("exit status {n}"));
+        Err(Error::Usage(format!("{}: {status}", answer.trim())))
+    }
+
+    fn start(&self, path: &Path, arguments: &[&OsStr]) -> Result<(String, Option<i32>), Error> {
+        let child = Command::new(path)
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -57,18 +74,34 @@ impl Helper {
             .map_err(|error| {
                 self.fails(format!("{}: {}", path.display(), crate::error::reason(&error)))
             })?;
-        let (answer, code) = self.answer(child)?;
-        if code == Some(0) {
-            return Ok(answer);
-        }
-        // The original's shape: what it said, and its status.
-        let status =
-            code.map_or_else(|| "ended by a signal".into(), |n| format!("exit status {n}"));
-        Err(Error::Usage(format!("{}: {status}", answer.trim())))
+        self.answer(child)
     }
 
-    /// What it says when it is understood; names it when it is not.
+    /// An error when it is another program, or one of another version, than it should be. Asked only after
+    /// a failure: it costs a process.
+    fn other_version(&self, path: &Path) -> Option<Error> {
+        let expected = format!("{} version {VERSION}", self.name);
+        match self.start(path, &[OsStr::new("--version")]) {
+            Ok((answer, Some(0))) if answer.trim() == expected => None,
+            // One that does not even say its version has said why already.
+            Err(_) => None,
+            Ok((answer, _)) => {
+                let start: String = answer.trim().chars().take(80).collect();
+                Some(self.fails(format!(
+                    "{} is not the `{expected}` that this grootfs works with; asked for its version, it \
+                     answers `{}`",
+                    path.display(),
+                    start.escape_debug()
+                )))
+            }
+        }
+    }
+
+    /// The error for an answer that makes no sense.
     pub fn not_understood(&self, answer: &str) -> Error {
+        if let Some(other) = self.find().ok().and_then(|path| self.other_version(&path)) {
+            return other;
+        }
         let start: String = answer.trim().chars().take(200).collect();
         self.fails(format!(
             "{} answered what cannot be understood: `{}`; is it the one that came with this grootfs?",
@@ -160,12 +193,19 @@ mod tests {
         // A script of another user's has no set-uid bit that counts.
         testkit::filesystem::require_root();
         let dir = tempfile::tempdir().unwrap();
-        let run = |text| script(dir.path(), text).run(&[]).map_err(|error| error.to_string());
+        let run = |text: &str| {
+            let text =
+                format!("[ \"$1\" = --version ] && {{ echo tardis version 0.1.0; exit; }}\n{text}");
+            script(dir.path(), &text).run(&[]).map_err(|error| error.to_string())
+        };
         assert_eq!(run("echo fine"), Ok("fine\n".into()));
         assert_eq!(run("echo no quota; exit 1"), Err("no quota: exit status 1".into()));
         assert!(run("kill -9 $$").unwrap_err().contains("ended by a signal"));
         // `exec`, so that it is the child itself that is ended.
         assert!(run("exec sleep 20").unwrap_err().contains("did not answer within"));
+        let other = script(dir.path(), "echo busybox 1; exit 1").run(&[]).unwrap_err().to_string();
+        assert!(other.contains("is not the `tardis version 0.1.0`"), "{other}");
+        assert!(other.contains("it answers `busybox 1`"), "{other}");
     }
 
     #[test]
@@ -181,7 +221,8 @@ mod tests {
 
     #[test]
     fn garbage_is_shown() {
-        let text = Helper::new("tardis", Path::new("/t")).not_understood("\u{1b}[1m").to_string();
-        assert!(text.contains("/t answered what cannot be understood: `\\u{1b}[1m`"), "{text}");
+        let helper = Helper::new("tardis", Path::new("/no/t"));
+        let text = helper.not_understood("\u{1b}[1m").to_string();
+        assert!(text.contains("/no/t answered what cannot be understood: `\\u{1b}[1m`"), "{text}");
     }
 }

@@ -115,6 +115,11 @@ impl Log {
         self.write(Level::Error, action, || json!({ "error": chain(error) }));
     }
 
+    /// Whether a reader of standard error sees errors that are logged.
+    pub fn shows_errors(&self) -> bool {
+        matches!(self.sink, Sink::Stderr) && self.level <= Level::Error
+    }
+
     fn write(&self, level: Level, action: &str, data: impl FnOnce() -> serde_json::Value) {
         if level < self.level {
             return;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::layout::{GARBAGE, INCOMPLETE};
+use super::gc::Verdict;
 use crate::driver::limit::Usage;
 
 mod measure;
@@ -23,8 +23,8 @@ pub struct Accounting {
     pub images: Vec<Image>,
     /// Images that are being removed.
     pub removed: Vec<Result<Usage, Unmeasured>>,
-    /// Why `clean` may remove no layer.
-    pub blocked: Option<String>,
+    /// What `clean` compares with its threshold, in bytes.
+    pub measured: u64,
     /// Why the numbers of images may be some seconds old.
     pub stale: Option<String>,
 }
@@ -56,12 +56,12 @@ pub struct Backing {
 }
 
 /// A layer.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Volume {
     /// Bytes of its files; `None` where its metadata is missing or broken.
     pub size: Option<u64>,
-    /// Names of the images that use it.
-    pub images: Vec<String>,
+    /// What a `clean` without a threshold would do with it, and why.
+    pub verdict: Verdict,
 }
 
 /// What becomes of a layer.
@@ -73,8 +73,12 @@ pub enum VolumeState {
     Unused,
     /// A `clean` has chosen it.
     Removing,
-    /// Being unpacked, or left by an unpacking that was killed.
+    /// Being unpacked.
     Building,
+    /// Left by an unpacking that was killed: the next `clean` takes it.
+    Unfinished,
+    /// A pull that is going on needs it, or an image that is not to be cleaned has it.
+    Kept,
 }
 
 /// A root file system.
@@ -152,8 +156,8 @@ impl Image {
             (ImageState::Whole, None) => None,
             (ImageState::Whole, Some(unmeasured)) => Some(format!("not measured: {}", unmeasured.why)),
             (ImageState::Unfinished, _) => Some(
-                "no dependency file: it is being made or deleted, or a killed process left it half so; it \
-                 uses no layer, and `grootfs delete` removes it"
+                "no dependency file: it is being made or deleted, or a killed process left it half so; \
+                 `grootfs delete` removes it"
                     .to_owned(),
             ),
             (ImageState::Broken(why), _) => Some(why.clone()),
@@ -162,16 +166,25 @@ impl Image {
 }
 
 impl Volume {
-    /// What becomes of it, by its name and who uses it, as `clean` decides.
-    pub fn state(&self, name: &str) -> VolumeState {
-        if name.starts_with(GARBAGE) {
-            VolumeState::Removing
-        } else if !self.images.is_empty() {
-            VolumeState::Used
-        } else if name.contains(INCOMPLETE) {
-            VolumeState::Building
-        } else {
-            VolumeState::Unused
+    /// What becomes of it.
+    pub fn state(&self) -> VolumeState {
+        match self.verdict {
+            Verdict::Used(_) => VolumeState::Used,
+            Verdict::Garbage => VolumeState::Removing,
+            Verdict::BeingWritten => VolumeState::Building,
+            Verdict::Unfinished => VolumeState::Unfinished,
+            Verdict::Unused => VolumeState::Unused,
+            Verdict::Ignored(_) | Verdict::Wanted | Verdict::Recent | Verdict::BelowThreshold => {
+                VolumeState::Kept
+            }
+        }
+    }
+
+    /// The images that use it, sorted.
+    pub fn images(&self) -> Vec<&str> {
+        match &self.verdict {
+            Verdict::Used(images) => images.iter().map(String::as_str).collect(),
+            _ => Vec::new(),
         }
     }
 }
@@ -197,13 +210,8 @@ impl FromIterator<Option<u64>> for Sum {
 impl Accounting {
     /// The layers of which the same becomes.
     pub fn layers(&self, state: VolumeState) -> Sum {
-        let these = self.volumes.iter().filter(|(name, volume)| volume.state(name) == state);
-        these.map(|(_, volume)| volume.size).collect()
-    }
-
-    /// All layers, as `clean` adds them up to compare them with its threshold.
-    pub fn all_layers(&self) -> Sum {
-        self.volumes.values().map(|volume| volume.size).collect()
+        let these = self.volumes.values().filter(|volume| volume.state() == state);
+        these.map(|volume| volume.size).collect()
     }
 
     /// The images that are being removed, with what they held of their own.
@@ -213,10 +221,9 @@ impl Accounting {
 
     /// Bytes that a `clean` without a threshold would give back.
     pub fn reclaimable(&self) -> u64 {
-        let unused =
-            if self.blocked.is_some() { 0 } else { self.layers(VolumeState::Unused).bytes };
-        let removing = self.layers(VolumeState::Removing).bytes;
-        unused.saturating_add(removing).saturating_add(self.removed().bytes)
+        let going = self.volumes.values().filter(|volume| volume.verdict.goes());
+        let going: Sum = going.map(|volume| volume.size).collect();
+        going.bytes.saturating_add(self.removed().bytes)
     }
 
     /// What the limits of the images promise.
@@ -240,7 +247,7 @@ impl Accounting {
 
     /// The largest layers that stay because images use them.
     pub fn largest_used(&self) -> Vec<(&str, &Volume)> {
-        let used = self.volumes.iter().filter(|(name, v)| v.state(name) == VolumeState::Used);
+        let used = self.volumes.iter().filter(|(_, volume)| volume.state() == VolumeState::Used);
         let mut used: Vec<_> = used.map(|(name, volume)| (name.as_str(), volume)).collect();
         used.sort_by_key(|(_, volume)| std::cmp::Reverse(volume.size));
         used

@@ -1,5 +1,6 @@
 //! `df`: where the disk went, for a person and for programs.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -21,6 +22,7 @@ on_both_drivers!(
     broken_dependencies,
     thresholds,
     left_overs,
+    layers_on_their_way,
     nobody_is_waited_for,
     backing_files,
 );
@@ -77,7 +79,10 @@ fn empty_stores(fixture: &Fixture) {
     let none = json!({"count": 0, "bytes": 0, "unknown_count": 0});
     assert_eq!(
         found["layers"],
-        json!({"used": none, "unused": none, "removing": none, "building": none})
+        json!({
+            "used": none, "unused": none, "removing": none, "building": none, "unfinished": none,
+            "kept": none,
+        })
     );
     assert_eq!((&found["volumes"], &found["images"]), (&json!([]), &json!([])));
     assert_eq!(found["warnings"], json!([]));
@@ -85,8 +90,8 @@ fn empty_stores(fixture: &Fixture) {
     assert_eq!(
         found["clean"],
         json!({
-            "reclaimable_bytes": 0, "removed_images": none, "layers_bytes": 0, "threshold_bytes": 0,
-            "threshold_reached": true, "threshold_unreachable": false, "blocked": null,
+            "reclaimable_bytes": 0, "removed_images": none, "measured_bytes": 0, "threshold_bytes": 0,
+            "threshold_reached": true, "threshold_unreachable": false,
         })
     );
     let store = &found["store"];
@@ -242,14 +247,16 @@ fn images_that_are_not_whole(fixture: &Fixture) {
     );
     assert_contains(image(&found, "half")["problem"].as_str().unwrap(), "no dependency file");
     for name in image_of_two.chain_ids() {
-        assert_eq!(volume(&found, &name)["images"], json!(["whole"]));
+        // A mount shows the layers of `half` as well.
+        let images = volume(&found, &name)["images"].as_array().unwrap();
+        assert!(images.contains(&json!("whole")), "{images:?}");
     }
     let text = table(fixture);
     assert_contains(&text, "its layer no\\u{1b}such is not in the store");
     assert_contains(&text, "it is no directory");
     assert_contains(&text, "  new\\nline\n");
     assert_contains(&text, "id `new\\nline` contains invalid characters");
-    assert_contains(&text, "`grootfs delete` removes it");
+    assert_contains(&text, "no dependency file");
     for id in ["half", "stray"] {
         fixture.grootfs.ok(&["delete", id]);
     }
@@ -275,6 +282,7 @@ fn broken_metadata(fixture: &Fixture) {
     assert_contains(&table(fixture), "1 MiB + ?");
 }
 
+/// What `df` says then is still what `clean` does.
 fn broken_dependencies(fixture: &Fixture) {
     let (url, _) = fixture.oci("image", &two_layers());
     fixture.create(&url, "x");
@@ -283,16 +291,54 @@ fn broken_dependencies(fixture: &Fixture) {
     assert_eq!(json(fixture)["clean"]["reclaimable_bytes"], 5000);
     fs::write(fixture.path("meta/dependencies/image:x.json"), "[").unwrap();
     let found = json(fixture);
-    assert_eq!(found["clean"]["reclaimable_bytes"], 0);
-    assert_contains(found["clean"]["blocked"].as_str().unwrap(), "image:x.json");
-    assert_contains(&table(fixture), "`clean` leaves all layers");
-    // It does so, and deleting the image mends it.
+    let row = image(&found, "x");
+    assert_eq!((&row["state"], &row["layers_bytes"]), (&json!("broken"), &Value::Null));
+    assert_contains(row["problem"].as_str().unwrap(), "image:x.json");
+    let volumes = found["volumes"].as_array().unwrap().iter();
+    let stays = |volume: &&Value| volume["state"] == "used" || volume["state"] == "kept";
+    let mut expected: Vec<&str> =
+        volumes.filter(stays).map(|volume| volume["name"].as_str().unwrap()).collect();
+    expected.sort_unstable();
     fixture.grootfs.ok(&["clean"]);
-    assert_eq!(fixture.names("volumes").len(), 3);
+    assert_eq!(fixture.names("volumes"), expected);
     fixture.grootfs.ok(&["delete", "x"]);
-    let found = json(fixture);
-    assert_eq!((&found["clean"]["blocked"], &found["warnings"]), (&Value::Null, &json!([])));
-    assert_eq!(found["layers"]["unused"]["count"], 3);
+    assert_eq!(json(fixture)["images"], json!([]));
+}
+
+/// A layer that is being written is told from one whose process is gone; one that a pull needs is kept.
+fn layers_on_their_way(fixture: &Fixture) {
+    let image = Image::new().layer(&Layer::new().file("f", [1; 5000]));
+    let (url, _) = fixture.oci("image", &image);
+    fixture.grootfs.ok(&["pull", &url]);
+    let [chain] = image.chain_ids().try_into().unwrap();
+    let key = "c".repeat(64);
+    fs::create_dir(fixture.path(&format!("volumes/{key}-incomplete-1-2"))).unwrap();
+    let intent = fixture.path("tmp/pull-1-2");
+    fs::write(&intent, format!("[\"{chain}\"]")).unwrap();
+    let layers = json(fixture)["layers"].clone();
+    assert_eq!(
+        (&layers["unfinished"]["count"], &layers["unused"]["count"]),
+        (&json!(1), &json!(1))
+    );
+    let lock = fixture.path(&format!("locks/{key}.lock"));
+    let held: Value = serde_json::from_str(&locked(fixture, &[&lock, &intent])).unwrap();
+    let layers = &held["layers"];
+    assert_eq!((&layers["building"]["count"], &layers["kept"]["count"]), (&json!(1), &json!(1)));
+    assert_eq!(held["clean"]["reclaimable_bytes"], 0);
+}
+
+/// What `df --json` prints while these files are locked.
+#[track_caller]
+fn locked(fixture: &Fixture, locks: &[&Path]) -> String {
+    let df = fixture.grootfs.command(&["df", "--json"]);
+    let mut line = Vec::new();
+    for lock in locks {
+        line.extend(["flock", "--exclusive", "--no-fork"].map(OsStr::new));
+        line.push(lock.as_os_str());
+    }
+    line.push(df.get_program());
+    line.extend(df.get_args());
+    run(Command::new(line[0]).args(&line[1..])).success()
 }
 
 fn thresholds(fixture: &Fixture) {
@@ -311,7 +357,7 @@ fn thresholds(fixture: &Fixture) {
         (&clean["threshold_reached"], &clean["threshold_bytes"]),
         (&json!(true), &json!(5000))
     );
-    assert_contains(&text, "4.8 KiB, the layers hold 4.8 KiB: reached");
+    assert_contains(&text, "4.8 KiB, the store holds 4.8 KiB: reached");
     let (clean, text, grootfs) = with(5001);
     assert_eq!(clean["threshold_reached"], false);
     assert_eq!(clean["reclaimable_bytes"], 5000);
@@ -335,16 +381,16 @@ fn left_overs(fixture: &Fixture) {
     let found = json(fixture);
     let layers = &found["layers"];
     assert_eq!(layers["removing"], json!({"count": 1, "bytes": 7000, "unknown_count": 0}));
-    assert_eq!(layers["building"], json!({"count": 1, "bytes": 0, "unknown_count": 1}));
+    assert_eq!(layers["unfinished"], json!({"count": 1, "bytes": 0, "unknown_count": 1}));
     assert_eq!(found["clean"]["removed_images"]["count"], 1);
     assert!(number(&found["clean"]["reclaimable_bytes"]) >= 7000);
     let text = table(fixture);
     assert_contains(&text, "IMAGES: 1, and 1 being removed");
-    assert_contains(&text, "being built");
+    assert_contains(&text, "half built");
     fixture.grootfs.ok(&["clean"]);
     let found = json(fixture);
     assert_eq!(found["layers"]["removing"]["count"], 0);
-    assert_eq!(found["layers"]["building"]["count"], 0);
+    assert_eq!(found["layers"]["unfinished"]["count"], 0);
     assert_eq!(found["clean"]["removed_images"]["count"], 0);
 }
 
@@ -352,19 +398,9 @@ fn left_overs(fixture: &Fixture) {
 fn nobody_is_waited_for(fixture: &Fixture) {
     let (url, _) = fixture.oci("image", &two_layers());
     fixture.create(&url, "x");
-    let locked = |lock: &Path, arguments: &[&str]| {
-        let command = fixture.grootfs.command(arguments);
-        let mut flock = Command::new("flock");
-        flock
-            .args(["--exclusive", "--no-fork"])
-            .arg(lock)
-            .arg(command.get_program())
-            .args(command.get_args());
-        run(&mut flock).success()
-    };
     let expected = json(fixture)["images"].clone();
     for lock in ["locks/global-groot-lock.lock", "images/x"] {
-        let text = locked(&fixture.path(lock), &["df", "--json"]);
+        let text = locked(fixture, &[&fixture.path(lock)]);
         assert_eq!(serde_json::from_str::<Value>(&text).unwrap()["images"], expected);
     }
 }

@@ -51,6 +51,12 @@ pub struct Clean {
     /// Bytes of layers below which nothing is removed
     #[arg(long, value_name = "BYTES")]
     pub threshold_bytes: Option<i64>,
+    /// Removes only as much as the threshold asks for, least recently used layers first
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean, value_name = "BOOL")]
+    pub keep_recent: Option<bool>,
+    /// Says what would go and what would stay, and why; removes nothing
+    #[arg(long)]
+    pub dry_run: bool,
     /// Ignored
     #[arg(hide = true)]
     pub arguments: Vec<String>,

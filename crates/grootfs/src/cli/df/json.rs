@@ -13,7 +13,7 @@ struct Document<'a> {
     volumes: Vec<Volume<'a>>,
     images: Vec<Image<'a>>,
     promised: Promised,
-    clean: Clean<'a>,
+    clean: Clean,
     warnings: &'a [String],
 }
 
@@ -42,6 +42,8 @@ struct Layers {
     unused: Part,
     removing: Part,
     building: Part,
+    unfinished: Part,
+    kept: Part,
 }
 
 /// Layers or images, with the bytes of those that are known.
@@ -57,7 +59,7 @@ struct Volume<'a> {
     name: &'a str,
     state: &'static str,
     bytes: Option<u64>,
-    images: &'a [String],
+    images: Vec<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -85,14 +87,13 @@ struct Promised {
 }
 
 #[derive(Serialize)]
-struct Clean<'a> {
+struct Clean {
     reclaimable_bytes: u64,
     removed_images: Part,
-    layers_bytes: u64,
+    measured_bytes: u64,
     threshold_bytes: u64,
     threshold_reached: bool,
     threshold_unreachable: bool,
-    blocked: Option<&'a str>,
 }
 
 pub fn print(report: &Report<'_>) -> Result<String, Error> {
@@ -123,6 +124,8 @@ fn document<'a>(report: &'a Report<'_>) -> Document<'a> {
             unused: books.layers(VolumeState::Unused).into(),
             removing: books.layers(VolumeState::Removing).into(),
             building: books.layers(VolumeState::Building).into(),
+            unfinished: books.layers(VolumeState::Unfinished).into(),
+            kept: books.layers(VolumeState::Kept).into(),
         },
         volumes: books.volumes.iter().map(|(name, volume)| volume_of(name, volume)).collect(),
         images: books.images.iter().map(image).collect(),
@@ -137,24 +140,25 @@ fn document<'a>(report: &'a Report<'_>) -> Document<'a> {
         clean: Clean {
             reclaimable_bytes: books.reclaimable(),
             removed_images: books.removed().into(),
-            layers_bytes: books.all_layers().bytes,
+            measured_bytes: books.measured,
             threshold_bytes: report.threshold,
             threshold_reached: report.threshold_reached(),
             threshold_unreachable: report.threshold_unreachable(),
-            blocked: books.blocked.as_deref(),
         },
         warnings: &report.warnings,
     }
 }
 
 fn volume_of<'a>(name: &'a str, volume: &'a accounting::Volume) -> Volume<'a> {
-    let state = match volume.state(name) {
+    let state = match volume.state() {
         VolumeState::Used => "used",
         VolumeState::Unused => "unused",
         VolumeState::Removing => "removing",
         VolumeState::Building => "building",
+        VolumeState::Unfinished => "unfinished",
+        VolumeState::Kept => "kept",
     };
-    Volume { name, state, bytes: volume.size, images: &volume.images }
+    Volume { name, state, bytes: volume.size, images: volume.images() }
 }
 
 fn image(image: &accounting::Image) -> Image<'_> {

@@ -54,18 +54,16 @@ fn store(report: &Report<'_>) -> String {
 
 fn layers(books: &Accounting) -> String {
     let mut rows = vec![row(["LAYERS", "COUNT", "SIZE", ""])];
-    let unused = match books.blocked {
-        None => "no image uses them: `clean` removes them",
-        Some(_) => "`clean` leaves them, see the warnings",
-    };
     for (state, name, remark, always) in [
         (VolumeState::Used, "used by images", "", true),
-        (VolumeState::Unused, "unused", unused, true),
+        (VolumeState::Unused, "unused", "no image uses them: `clean` removes them", true),
         (VolumeState::Removing, "being removed", "a `clean` is at it or was cut short", false),
+        (VolumeState::Building, "being built", "", false),
+        (VolumeState::Unfinished, "half built", "by a killed process: `clean` removes them", false),
         (
-            VolumeState::Building,
-            "being built",
-            "or left by a killed process: then `clean` removes them",
+            VolumeState::Kept,
+            "kept",
+            "by clean.ignore_images, or for a pull that is going on",
             false,
         ),
     ] {
@@ -171,16 +169,16 @@ fn promised(report: &Report<'_>) -> String {
 fn clean(report: &Report<'_>) -> String {
     let books = report.accounting;
     let reclaimable = Short(books.reclaimable());
-    let holds = Short(books.all_layers().bytes);
+    let holds = Short(books.measured);
     let (gives, threshold) = if report.threshold == 0 {
         (reclaimable.to_string(), "none: every `clean` removes what is unused".to_owned())
     } else {
         let limit = Short(report.threshold);
         if report.threshold_reached() {
-            (reclaimable.to_string(), format!("{limit}, the layers hold {holds}: reached"))
+            (reclaimable.to_string(), format!("{limit}, the store holds {holds}: reached"))
         } else {
             let gives = format!("nothing now, {reclaimable} with `--threshold-bytes 0`");
-            (gives, format!("{limit}, the layers hold {holds}: not reached"))
+            (gives, format!("{limit}, the store holds {holds}: not reached"))
         }
     };
     let rows = [
@@ -207,7 +205,8 @@ fn stays(books: &Accounting) -> String {
     let mut text = if used.count == 0 {
         "no layer is in use".to_owned()
     } else {
-        let images: BTreeSet<&String> = books.volumes.values().flat_map(|v| &v.images).collect();
+        let images: BTreeSet<&str> =
+            books.volumes.values().flat_map(|volume| volume.images()).collect();
         format!(
             "{} in {} that {}",
             size(used),
@@ -215,10 +214,6 @@ fn stays(books: &Accounting) -> String {
             of(images.len() as u64, "image uses", "images use")
         )
     };
-    let unused = books.layers(VolumeState::Unused);
-    if books.blocked.is_some() && unused.count > 0 {
-        let _ = write!(text, ", and {} in unused layers, see the warnings", size(unused));
-    }
     if used.count > 0 {
         text.push_str("; the largest:");
     }
@@ -230,10 +225,11 @@ fn largest(books: &Accounting) -> String {
     let mut rows = Vec::new();
     for (name, volume) in books.largest_used().into_iter().take(NAMED_LAYERS) {
         let name: String = plain(name).chars().take(SHORT_NAME).collect();
+        let images = volume.images();
         let named: Vec<String> =
-            volume.images.iter().take(NAMED_IMAGES).map(|image| plain(image)).collect();
+            images.iter().take(NAMED_IMAGES).map(|image| plain(image)).collect();
         let mut users = named.join(", ");
-        let more = volume.images.len().saturating_sub(NAMED_IMAGES);
+        let more = images.len().saturating_sub(NAMED_IMAGES);
         if more > 0 {
             let _ = write!(users, " and {more} more");
         }
@@ -333,12 +329,16 @@ mod tests {
     use crate::driver::Kind;
     use crate::driver::limit::Inodes;
     use crate::store::accounting::{Backing, Space, Unmeasured, Volume};
+    use crate::store::gc::Verdict;
 
     const MIB: u64 = 1 << 20;
 
-    fn volume(name: &str, size: Option<u64>, images: &[&str]) -> (String, Volume) {
-        let images = images.iter().map(|&id| id.to_owned()).collect();
-        (name.to_owned(), Volume { size, images })
+    fn volume(name: &str, size: Option<u64>, verdict: Verdict) -> (String, Volume) {
+        (name.to_owned(), Volume { size, verdict })
+    }
+
+    fn used(images: &[&str]) -> Verdict {
+        Verdict::Used(images.iter().map(|&id| id.to_owned()).collect())
     }
 
     fn image(name: &str, usage: Result<Usage, Unmeasured>) -> Image {
@@ -353,7 +353,7 @@ mod tests {
     fn books() -> Accounting {
         let unmeasured = |why: &str, unlimited| Unmeasured { why: why.to_owned(), unlimited };
         let inodes = Inodes { used: 1200, limit: 100_000 };
-        let everywhere = ["web-1", "web-2", "web-3", "a\x1b[2J", "web-5"];
+        let everywhere = ["web-1", "web-2", "web-3", "x\x1b[2J", "web-5"];
         Accounting {
             space: Space {
                 mount_point: "/srv/groot".into(),
@@ -368,12 +368,12 @@ mod tests {
                 free: 120 << 30,
             }),
             volumes: BTreeMap::from([
-                volume("0123456789abcdef-of-base", Some(250 * MIB), &everywhere),
-                volume("1123456789abcdef", Some(50 * MIB), &["web-1"]),
-                volume("2123456789abcdef", None, &["web-2"]),
-                volume("3123456789abcdef", Some(30 * MIB), &[]),
-                volume("4123456789abcdef-incomplete-1-1", None, &[]),
-                volume("gc.5123456789abcdef", Some(MIB), &[]),
+                volume("0123456789abcdef-of-base", Some(250 * MIB), used(&everywhere)),
+                volume("1123456789abcdef", Some(50 * MIB), used(&["web-1"])),
+                volume("2123456789abcdef", None, used(&["web-2"])),
+                volume("3123456789abcdef", Some(30 * MIB), Verdict::Unused),
+                volume("4123456789abcdef-incomplete-1-1", None, Verdict::BeingWritten),
+                volume("gc.5123456789abcdef", Some(MIB), Verdict::Garbage),
             ]),
             images: vec![
                 image("web-1", Ok(usage(40 * MIB, 2048 * MIB, Some(inodes)))),
@@ -387,7 +387,7 @@ mod tests {
                 },
             ],
             removed: vec![Ok(usage(2 * MIB, 0, None))],
-            blocked: None,
+            measured: 331 * MIB,
             stale: None,
         }
     }
@@ -413,7 +413,7 @@ LAYERS          COUNT         SIZE
 used by images      3  300 MiB + ?
 unused              1       30 MiB  no image uses them: `clean` removes them
 being removed       1        1 MiB  a `clean` is at it or was cut short
-being built         1            ?  or left by a killed process: then `clean` removes them
+being built         1            ?
 
 IMAGES: 5, and 1 being removed, with 2 MiB of their own
   TOTAL   LAYERS  EXCLUSIVE  LIMIT       INODES  STATE           ID
@@ -423,8 +423,8 @@ IMAGES: 5, and 1 being removed, with 2 MiB of their own
       ?  300 MiB          ?   none            ?  whole [1]       a\u{1b}[2J
       ?        -          ?      ?            ?  unfinished [2]  web-5
 [1] not measured: nobody counts
-[2] no dependency file: it is being made or deleted, or a killed process left it half so; it uses no
-    layer, and `grootfs delete` removes it
+[2] no dependency file: it is being made or deleted, or a killed process left it half so; `grootfs
+    delete` removes it
 
 PROMISED
 Limits                2.2 GiB for 1 image, layers included: 22 % of the file system
@@ -475,21 +475,15 @@ Stays       no layer is in use
     }
 
     #[test]
-    fn thresholds_and_what_blocks() {
-        let mut books = books();
+    fn thresholds() {
+        let books = books();
         assert!(
             text(&books, 331 * MIB, &[])
-                .contains("\nThreshold   331 MiB, the layers hold 331 MiB: reached\n")
+                .contains("\nThreshold   331 MiB, the store holds 331 MiB: reached\n")
         );
         let below = text(&books, 332 * MIB, &[]);
         assert!(below.contains("\nGives back  nothing now, 33 MiB with `--threshold-bytes 0`\n"));
-        assert!(below.contains("the layers hold 331 MiB: not reached\n"));
-        books.blocked = Some("the dependency file of web-1 is broken".to_owned());
-        let blocked = text(&books, 0, &[]);
-        // What is chosen already goes all the same.
-        assert!(blocked.contains("\nGives back  3 MiB\n"), "{blocked}");
-        assert!(blocked.contains("and 30 MiB in unused layers, see the warnings"), "{blocked}");
-        assert!(blocked.contains("`clean` leaves them"), "{blocked}");
+        assert!(below.contains("the store holds 331 MiB: not reached\n"));
     }
 
     #[test]

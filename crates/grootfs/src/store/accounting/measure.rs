@@ -1,9 +1,8 @@
 //! Doing a store's books.
 //!
 //! No lock is taken, so nobody waits; what comes or goes meanwhile is counted or left out. Volumes are
-//! listed before images are asked which of them they use: one that is taken into use in between counts
-//! as used, never as something that `clean` would remove. It costs one look into each directory, one
-//! small file a volume, and of an image its dependency file and what the driver counts; no tree is walked.
+//! judged by those who would clean. It costs a few looks into each directory, small files of volumes and
+//! images, and what the driver counts; no tree is walked.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,18 +14,21 @@ use super::{Accounting, Backing, Image, ImageState, Space, Unmeasured, Volume};
 use crate::driver::limit::Usage;
 use crate::driver::{self, Driver, Kind};
 use crate::error::{AtPath, chain};
+use crate::store::gc::{self, Cleaner, Judged};
 use crate::store::id::ImageId;
 use crate::store::layout::{ImagePaths, Layout};
-use crate::store::{Doing, Error, Store, dependencies, gc, volumes};
+use crate::store::{Doing, Error, dependencies, volumes};
 
-/// Does a store's books.
-pub fn measure(store: &Store, driver: &dyn Driver) -> Result<Accounting, Error> {
-    let layout = &store.layout;
+/// Does the books of a cleaner's store. What the cleaner is asked for says what would go: without a threshold,
+/// all that can.
+pub fn measure(cleaner: &Cleaner<'_>) -> Result<Accounting, Error> {
+    let (layout, driver) = (&cleaner.store.layout, cleaner.driver);
     let stale = driver.count().err().map(|error| chain(&error));
     let space = Space::of(layout.root())?;
     let backing = backing(layout, &space);
-    let mut volumes = list_volumes(layout)?;
-    let (images, blocked) = list_images(layout, driver, &mut volumes)?;
+    let volumes = list_volumes(cleaner)?;
+    let images = list_images(layout, driver, &volumes)?;
+    let measured = cleaner.measured()?;
     let mut removed = Vec::new();
     for paths in gc::asides(layout)? {
         let usage = usage(driver, &paths);
@@ -34,7 +36,7 @@ pub fn measure(store: &Store, driver: &dyn Driver) -> Result<Accounting, Error> 
             removed.push(usage);
         }
     }
-    Ok(Accounting { space, backing, volumes, images, removed, blocked, stale })
+    Ok(Accounting { space, backing, volumes, images, removed, measured, stale })
 }
 
 impl Space {
@@ -65,36 +67,31 @@ fn backing(layout: &Layout, space: &Space) -> Option<Backing> {
     Some(Backing { path, size: found.len(), allocated, free: below.free })
 }
 
-fn list_volumes(layout: &Layout) -> Result<BTreeMap<String, Volume>, Error> {
+fn list_volumes(cleaner: &Cleaner<'_>) -> Result<BTreeMap<String, Volume>, Error> {
+    let layout = &cleaner.store.layout;
     let mut found = BTreeMap::new();
-    for name in volumes::list(layout).doing("listing volumes")? {
+    for Judged { name, verdict, .. } in cleaner.judge()? {
         let size = volumes::read_metadata(layout, &name).ok().map(|metadata| metadata.size);
         if size.is_some() || is_there(&layout.volume(&name)) {
-            found.insert(name, Volume { size, images: Vec::new() });
+            found.insert(name, Volume { size, verdict });
         }
     }
     Ok(found)
 }
 
-/// Lists the images and puts down which volumes they use; also says what keeps `clean` from knowing that.
 fn list_images(
     layout: &Layout,
     driver: &dyn Driver,
-    volumes: &mut BTreeMap<String, Volume>,
-) -> Result<(Vec<Image>, Option<String>), Error> {
+    volumes: &BTreeMap<String, Volume>,
+) -> Result<Vec<Image>, Error> {
     let mut found = Vec::new();
-    let mut blocked = None;
     for name in volumes::names(&layout.images()).doing("listing images")? {
         let paths = ImagePaths::at(layout.images().join(&name));
-        let used = ImageId::new(&name).map_err(Error::from).and_then(|id| {
-            // Without this `clean` knows of no volume whether it is used.
-            dependencies::read(layout, &id).inspect_err(|error| {
-                blocked.get_or_insert_with(|| chain(error));
-            })
-        });
+        let used =
+            ImageId::new(&name).map_err(Error::from).and_then(|id| dependencies::read(layout, &id));
         let usage = usage(driver, &paths);
         let (state, layers) = match used {
-            Ok(Some(used)) => (whole(layout, volumes, &used), put_down(volumes, &name, &used)),
+            Ok(Some(used)) => (whole(layout, volumes, &used), layers(volumes, &used)),
             Ok(None) => (ImageState::Unfinished, None),
             Err(error) => (ImageState::Broken(chain(&error)), None),
         };
@@ -109,7 +106,7 @@ fn list_images(
     // Those that nobody measured last. The sort keeps the order of names.
     let own = |image: &Image| image.usage.as_ref().ok().map(|usage| usage.exclusive);
     found.sort_by_key(|image| std::cmp::Reverse(own(image)));
-    Ok((found, blocked))
+    Ok(found)
 }
 
 /// Whether the volumes of an image are there, also those that have come since they were listed.
@@ -121,20 +118,10 @@ fn whole(layout: &Layout, volumes: &BTreeMap<String, Volume>, used: &[String]) -
     }
 }
 
-/// Puts an image down at each of its volumes; returns their bytes together.
-fn put_down(volumes: &mut BTreeMap<String, Volume>, image: &str, used: &[String]) -> Option<u64> {
-    let mut bytes = Some(0_u64);
-    for name in used {
-        let mut size = None;
-        if let Some(volume) = volumes.get_mut(name) {
-            size = volume.size;
-            if volume.images.last().is_none_or(|last| last != image) {
-                volume.images.push(image.to_owned());
-            }
-        }
-        bytes = bytes.zip(size).map(|(bytes, size)| bytes.saturating_add(size));
-    }
-    bytes
+/// Bytes of the volumes of an image together; `None` where that of one is not known.
+fn layers(volumes: &BTreeMap<String, Volume>, used: &[String]) -> Option<u64> {
+    let sizes = used.iter().map(|name| volumes.get(name)?.size);
+    sizes.collect::<Option<Vec<u64>>>().map(|sizes| sizes.into_iter().fold(0, u64::saturating_add))
 }
 
 fn usage(driver: &dyn Driver, paths: &ImagePaths) -> Result<Usage, Unmeasured> {
