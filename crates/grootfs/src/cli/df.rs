@@ -18,6 +18,8 @@ struct Report<'a> {
     driver: Kind,
     /// `clean.threshold_bytes`; 0 is none.
     threshold: u64,
+    /// `clean.keep_recent`.
+    keep_recent: bool,
     accounting: &'a Accounting,
     warnings: Vec<String>,
 }
@@ -37,6 +39,7 @@ pub fn run(context: &Context, args: &Df) -> Result<String, Error> {
         store: &root.to_string_lossy(),
         driver: driver.kind(),
         threshold: context.config.clean_threshold,
+        keep_recent: context.config.keep_recent,
         accounting: &accounting,
         warnings: warnings(&accounting, &context.config),
     };

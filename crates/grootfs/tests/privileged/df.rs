@@ -91,7 +91,7 @@ fn empty_stores(fixture: &Fixture) {
         found["clean"],
         json!({
             "reclaimable_bytes": 0, "removed_images": none, "measured_bytes": 0, "threshold_bytes": 0,
-            "threshold_reached": true, "threshold_unreachable": false,
+            "threshold_reached": true, "keep_recent": false, "threshold_unreachable": false,
         })
     );
     let store = &found["store"];
@@ -345,26 +345,29 @@ fn thresholds(fixture: &Fixture) {
     let image = Image::new().layer(&Layer::new().file("f", [1; 5000]));
     let (url, _) = fixture.oci("image", &image);
     fixture.grootfs.ok(&["pull", &url]);
-    let with = |threshold: u64| {
+    let with = |threshold: u64, more: &str| {
         let file = fixture.scratch("config.yml");
-        fs::write(&file, format!("clean:\n  threshold_bytes: {threshold}\n")).unwrap();
+        fs::write(&file, format!("clean:\n  threshold_bytes: {threshold}\n{more}")).unwrap();
         let grootfs = Grootfs::new(PROGRAM, fixture.grootfs.store())
             .with(&["--config", file.to_str().unwrap()]);
         (json_of(&grootfs)["clean"].clone(), grootfs.ok(&["df"]), grootfs)
     };
-    let (clean, text, _) = with(5000);
+    let (clean, text, _) = with(5000, "");
     assert_eq!(
         (&clean["threshold_reached"], &clean["threshold_bytes"]),
         (&json!(true), &json!(5000))
     );
     assert_contains(&text, "4.8 KiB, the store holds 4.8 KiB: reached");
-    let (clean, text, grootfs) = with(5001);
+    let (clean, text, _) = with(5000, "  keep_recent: true\n");
+    assert_eq!(clean["keep_recent"], true);
+    assert_contains(&text, "Gives back  at most 4.8 KiB");
+    let (clean, text, grootfs) = with(5001, "");
     assert_eq!(clean["threshold_reached"], false);
     assert_eq!(clean["reclaimable_bytes"], 5000);
     assert_contains(&text, "nothing now, 4.8 KiB with `--threshold-bytes 0`");
     assert!(!text.contains("WARNINGS"), "{text}");
     assert_eq!(grootfs.ok(&["clean"]), "threshold not reached: skipping clean\n");
-    let (clean, text, _) = with(1 << 40);
+    let (clean, text, _) = with(1 << 40, "");
     assert_eq!(clean["threshold_unreachable"], true);
     assert_contains(&text, "the threshold of `clean` is 1 TiB (1099511627776 bytes)");
 }

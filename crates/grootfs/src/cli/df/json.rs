@@ -93,6 +93,7 @@ struct Clean {
     measured_bytes: u64,
     threshold_bytes: u64,
     threshold_reached: bool,
+    keep_recent: bool,
     threshold_unreachable: bool,
 }
 
@@ -142,6 +143,7 @@ fn document<'a>(report: &'a Report<'_>) -> Document<'a> {
             removed_images: books.removed().into(),
             measured_bytes: books.measured,
             threshold_bytes: report.threshold,
+            keep_recent: report.keep_recent,
             threshold_reached: report.threshold_reached(),
             threshold_unreachable: report.threshold_unreachable(),
         },

@@ -175,7 +175,14 @@ fn clean(report: &Report<'_>) -> String {
     } else {
         let limit = Short(report.threshold);
         if report.threshold_reached() {
-            (reclaimable.to_string(), format!("{limit}, the store holds {holds}: reached"))
+            let gives = if report.keep_recent {
+                format!(
+                    "at most {reclaimable}: no more than the threshold asks for (clean.keep_recent)"
+                )
+            } else {
+                reclaimable.to_string()
+            };
+            (gives, format!("{limit}, the store holds {holds}: reached"))
         } else {
             let gives = format!("nothing now, {reclaimable} with `--threshold-bytes 0`");
             (gives, format!("{limit}, the store holds {holds}: not reached"))
@@ -397,6 +404,7 @@ mod tests {
             store: "/srv/groot",
             driver: Kind::OverlayXfs,
             threshold,
+            keep_recent: false,
             accounting: books,
             warnings: warnings.iter().map(|&text| text.to_owned()).collect(),
         })
