@@ -25,6 +25,7 @@ mod create;
 mod delete;
 mod delete_store;
 mod detached;
+mod df;
 mod find;
 mod generate_metadata;
 mod init_store;
@@ -122,6 +123,7 @@ fn dispatch(cli: Cli) -> Result<String, Error> {
         Command::Pull(args) => args.check()?,
         Command::Stats(args) => args.check()?,
         Command::Limit(args) => args.check()?,
+        Command::Df(args) => args.check()?,
         Command::InitStore(args) => args.check()?,
         Command::GenerateVolumeSizeMetadata(args) => args.check()?,
         _ => {}
@@ -137,6 +139,7 @@ fn dispatch(cli: Cli) -> Result<String, Error> {
         Command::Delete(args) => delete::run(&context, &args),
         Command::Stats(args) => stats::run(&context, &args),
         Command::Limit(args) => limit::run(&context, &args),
+        Command::Df(args) => df::run(&context, &args),
         Command::Clean(args) => clean::run(&context, &args),
         Command::List(_) => list::run(&context),
         Command::Settle(_) => settle::run(&context),
