@@ -13,7 +13,7 @@ mod store;
 
 pub use create::{Create, ImageArgs, Pull};
 pub use root::{Delete, Limit, Stats};
-pub use store::{Clean, Df, InitStore};
+pub use store::{Clean, DeleteStore, Df, InitStore};
 
 /// Root file systems for containers.
 #[derive(Debug, Parser)]
@@ -109,8 +109,7 @@ pub enum Command {
     /// Makes a store
     InitStore(InitStore),
     /// Takes a store away with all that is in it
-    #[command(override_usage = "grootfs [global options] delete-store")]
-    DeleteStore(Ignored),
+    DeleteStore(DeleteStore),
     /// Writes the sizes of layers that an old release has pulled
     #[command(hide = true)]
     GenerateVolumeSizeMetadata(Nothing),

@@ -132,7 +132,7 @@ fn dispatch(cli: Cli) -> Result<String, Error> {
     available(&cli)?;
     match cli.command {
         Command::InitStore(args) => init_store::run(&context, &args),
-        Command::DeleteStore(_) => delete_store::run(&context),
+        Command::DeleteStore(args) => delete_store::run(&context, &args),
         Command::GenerateVolumeSizeMetadata(_) => generate_metadata::run(&context),
         Command::Create(args) => create::run(&context, &args),
         Command::Pull(args) => pull::run(&context, &args),

@@ -1,4 +1,4 @@
-//! Arguments of the commands about a store as a whole: `init-store`, `clean` and `df`.
+//! Arguments of the commands about a store as a whole: `init-store`, `delete-store`, `clean`, `df`.
 
 use clap::{ArgAction, Args};
 
@@ -42,6 +42,18 @@ impl InitStore {
         flags.store_size_bytes = self.store_size_bytes;
         flags.with_direct_io = self.with_direct_io;
     }
+}
+
+/// `delete-store`
+#[derive(Debug, Args)]
+#[command(override_usage = "grootfs [global options] delete-store [options]")]
+pub struct DeleteStore {
+    /// Removes the file of the store's own file system too
+    #[arg(long)]
+    pub with_backing_file: bool,
+    /// Ignored
+    #[arg(hide = true)]
+    pub arguments: Vec<String>,
 }
 
 /// `clean`
