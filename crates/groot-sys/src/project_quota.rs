@@ -223,8 +223,8 @@ impl<'a> ProjectQuotas<'a> {
             libc::syscall(libc::SYS_quotactl_fd, self.fd.as_raw_fd(), command, id, &raw mut *data)
         };
         match last(result) {
-            // No such call before Linux 5.14; or no quotas, which the older call says in the same way.
-            Err(Errno::NOSYS) => {}
+            // No such call before Linux 5.14. Or the file system has no quotas: no device node helps then.
+            Err(Errno::NOSYS) if !has_quotactl_fd() => {}
             other => return other,
         }
         let special = self.device_node()?;
@@ -268,6 +268,13 @@ impl<'a> ProjectQuotas<'a> {
             Err(errno) => Err(errno),
         }
     }
+}
+
+/// Whether the kernel has the call that needs no device node (Linux 5.14).
+pub fn has_quotactl_fd() -> bool {
+    // SAFETY: there is no such descriptor, so the kernel looks at nothing else.
+    let result = unsafe { libc::syscall(libc::SYS_quotactl_fd, -1, XGETQUOTA, 0, 0) };
+    last(result) != Err(Errno::NOSYS)
 }
 
 fn last(result: libc::c_long) -> std::result::Result<(), Errno> {
