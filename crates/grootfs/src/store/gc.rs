@@ -138,8 +138,9 @@ fn asides(layout: &Layout) -> Result<Vec<ImagePaths>, Error> {
 
 /// Gives back what images had that are gone. The caller holds the lock, so none is being made.
 fn reclaim(layout: &Layout, driver: &dyn Driver) -> Result<(), Error> {
-    let mut roots = asides(layout)?;
-    roots.extend(images::list(layout)?.into_iter().map(ImagePaths::at));
+    // In this order: one that a delete moves aside meanwhile is found there.
+    let mut roots: Vec<_> = images::list(layout)?.into_iter().map(ImagePaths::at).collect();
+    roots.extend(asides(layout)?);
     Ok(driver.reclaim(&roots)?)
 }
 

@@ -17,6 +17,7 @@ use testkit::layer::{Entry, Layer};
 use crate::fixture::{Fixture, Spec};
 
 mod arithmetic;
+mod backing_store;
 mod bad_limits;
 mod changes;
 mod content;

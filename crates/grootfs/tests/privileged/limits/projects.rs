@@ -14,6 +14,7 @@ with_projects!(
     somebody_elses_project,
     two_stores,
     what_is_left_is_given_back,
+    killed_creates,
     everything_at_once,
 );
 
@@ -141,6 +142,30 @@ fn what_is_left_is_given_back(fixture: &Fixture) {
     assert_eq!(fixture.names("projectids"), [&x, "notes"]);
     assert_eq!(projects(fixture, fixture.grootfs.store()), kept);
     fs::remove_file(fixture.path("projectids/notes")).unwrap();
+    delete_all(fixture);
+}
+
+/// Killed at whatever step: what is there is limited or can be deleted, and no id is lost.
+fn killed_creates(fixture: &Fixture) {
+    let url = image_of(fixture, 1);
+    create_limited(fixture, 4 * MIB, &url, "stays");
+    let stays = project_of(&fixture.path("images/stays")).to_string();
+    // Each a step later: the directory, its project, its parts, the mount.
+    let steps =
+        ["images/x", "projectids/3", "images/x/image_quota", "images/x/diff", "images/x/rootfs"];
+    for step in steps.iter().cycle().take(10) {
+        let create = begin(&fixture.grootfs, &url, "x");
+        while !fixture.path(step).exists() && create.is_running() {
+            std::thread::yield_now();
+        }
+        drop(create);
+        fixture.grootfs.ok(&["delete", "x"]);
+        fixture.grootfs.ok(&["clean"]);
+        assert_eq!(fixture.names("projectids"), [stays.as_str()], "after {step}");
+        assert_eq!(fixture.names("images"), ["stays"]);
+        sync(fixture);
+        assert_eq!(quota_of(fixture, 3), Quota::default(), "after {step}");
+    }
     delete_all(fixture);
 }
 
