@@ -25,6 +25,7 @@ lint:
 # Speed and memory of a release build; needs root.
 bench:
     benches/cached-create
+    benches/limits
     benches/unpack-memory
     benches/unpack
     benches/fidelity

@@ -12,23 +12,32 @@ build_release() {
     grootfs=$checkout/target/release/grootfs
 }
 
-# make_room SIZE: the directory, with a btrfs and an XFS of SIZE on sparse files and a store on each.
-# BENCH_DIR says on which disk; it needs room for what the benchmark writes.
+# make_room SIZE [DRIVER...]: the directory, with a file system of SIZE on a sparse file and a store on it
+# for each driver (both). BENCH_DIR says on which disk; it needs room for what the benchmark writes.
 make_room() {
-    local kind
+    local size=$1 driver kind
+    shift
+    [[ $# -gt 0 ]] || set -- btrfs overlay-xfs
     room=$(mktemp --directory "${BENCH_DIR:-/var/tmp}/grootfs-bench.XXXXXX")
     trap leave_room EXIT
-    for kind in btrfs xfs; do
+    for driver in "$@"; do
+        kind=${driver#overlay-}
         mkdir "$room/$kind"
-        truncate --size="$1" "$room/$kind.img"
+        truncate --size="$size" "$room/$kind.img"
         "mkfs.$kind" "$room/$kind.img" >/dev/null
+        "mount_$kind"
+        "$grootfs" --store "$(store_of "$driver")" --driver "$driver" init-store
     done
+}
+
+mount_btrfs() {
     mount -o loop,user_subvol_rm_allowed,noatime "$room/btrfs.img" "$room/btrfs"
     btrfs quota enable "$room/btrfs"
+}
+
+mount_xfs() {
     mount -o loop,pquota,noatime "$room/xfs.img" "$room/xfs" 2>/dev/null ||
         mount -o loop,noatime "$room/xfs.img" "$room/xfs"
-    "$grootfs" --store "$(store_of btrfs)" --driver btrfs init-store
-    "$grootfs" --store "$(store_of overlay-xfs)" --driver overlay-xfs init-store
 }
 
 # store_of DRIVER: where its store is.

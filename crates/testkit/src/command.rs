@@ -96,6 +96,11 @@ impl Running {
         self.child.id()
     }
 
+    /// Whether it has not ended yet.
+    pub fn is_running(&self) -> bool {
+        !wait(&self.child, Duration::ZERO)
+    }
+
     /// Waits for its end; kills it and panics when it takes longer than `limit`.
     pub fn finish(mut self, limit: Duration) -> Output {
         let ended = wait(&self.child, limit);

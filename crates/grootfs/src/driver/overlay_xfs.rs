@@ -258,7 +258,8 @@ impl Driver for OverlayXfs {
     fn set_limit(&self, paths: &ImagePaths, change: &Change) -> Result<(), Error> {
         let projects = self.projects()?;
         projects.check()?;
-        let mut limits = projects.quota(paths)?.limits;
+        let quota = projects.quota(paths)?;
+        let mut limits = quota.limits;
         if let Some(inodes) = change.inodes {
             limits.inodes = inodes_of(inodes);
         }
@@ -271,8 +272,19 @@ impl Driver for OverlayXfs {
         // project, so it is made while it still may be; from then on its block is there.
         let file = paths.quota();
         let before = files::read_number(&file)?;
-        if limits.bytes > 0 && before.unwrap_or(0) != limits.bytes {
-            files::rewrite_number(&file, limits.bytes)?;
+        if limits.bytes > 0 && before.is_none() && quota.limits.inodes > 0 {
+            // A root may have used up its inodes, and the file is one more.
+            let most = quota.inodes.max(quota.limits.inodes);
+            let room = most.saturating_add(LEAST_INODES);
+            projects.limit(paths, Limits { inodes: room, ..quota.limits })?;
+        }
+        if limits.bytes > 0
+            && before.unwrap_or(0) != limits.bytes
+            && let Err(error) = files::rewrite_number(&file, limits.bytes)
+        {
+            // The first error is the one to report.
+            let _ = projects.limit(paths, quota.limits);
+            return Err(error);
         }
         let limited = projects.limit(paths, limits);
         let written_down = if limited.is_ok() { limits.bytes } else { before.unwrap_or(0) };

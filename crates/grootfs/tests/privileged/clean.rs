@@ -47,7 +47,7 @@ fn no_stale_quota_groups(fixture: &Fixture) {
     assert_eq!(list, "");
     // Their content is removed behind our back. On newer kernels their groups go with it, on others
     // with the next clean.
-    run(Command::new("btrfs").args(["subvolume", "sync"]).arg(&mount)).success();
+    fixture.wait_for_destroyed_subvolumes();
     fixture.grootfs.ok(&["clean"]);
     let groups = run(Command::new("btrfs").args(["qgroup", "show"]).arg(&mount)).success();
     let groups: Vec<&str> = groups.lines().filter(|line| line.starts_with("0/")).collect();

@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::Value;
-use testkit::command::Grootfs;
+use testkit::command::{Grootfs, run};
 use testkit::filesystem::{Kind, LoopFilesystem, Scratch, mounts_below};
 use testkit::image::{Image, OciLayout, Written};
 use testkit::layer::Layer;
@@ -56,12 +57,28 @@ impl Fixture {
         fixture
     }
 
+    /// A file system that holds limits, with an initialised store.
+    #[track_caller]
+    pub fn with_limits(driver: Driver) -> Self {
+        let fixture = Self::new(driver);
+        assert!(
+            fixture.has_limits(),
+            "this kernel has no project quotas of XFS: run this test in User-Mode Linux, as hack/test does"
+        );
+        fixture
+    }
+
     /// A file system on which the store is still to be made.
     pub fn without_store(driver: Driver) -> Self {
         let filesystem = LoopFilesystem::new(driver.filesystem());
         let store = filesystem.path().join("store");
         let grootfs = Grootfs::new(PROGRAM, store).with(&["--driver", driver.name()]);
         Self { scratch: Scratch::new(), filesystem, driver, grootfs }
+    }
+
+    /// Whether the file system counts, and holds limits.
+    pub fn has_limits(&self) -> bool {
+        self.filesystem.has_quotas()
     }
 
     /// Whether the driver is overlay-xfs.
@@ -82,6 +99,17 @@ impl Fixture {
     /// The mount point of the file system that the store lies on.
     pub fn mount_point(&self) -> PathBuf {
         self.filesystem.path()
+    }
+
+    /// Waits until btrfs has removed the content of destroyed subvolumes.
+    pub fn wait_for_destroyed_subvolumes(&self) {
+        let btrfs = |action: [&str; 2]| {
+            run(Command::new("btrfs").args(action).arg(self.mount_point())).success()
+        };
+        // It begins with that after a commit of this kind, or half a minute later.
+        btrfs(["filesystem", "sync"]);
+        btrfs(["subvolume", "sync"]);
+        btrfs(["filesystem", "sync"]);
     }
 
     /// A path in the store.
@@ -120,11 +148,15 @@ impl Fixture {
         names
     }
 
-    /// Everything that is in the store. Lock files may appear, and times may change.
+    /// Everything that is in the store. Lock files may appear, on kernels before 5.14 also the node that
+    /// they are asked about quotas with, and times may change.
     pub fn listing(&self) -> Tree {
         let is_lock = |path: &Path| path.extension().is_some_and(|extension| extension == "lock");
         Tree::read(self.grootfs.store())
             .without(|path, _| path.starts_with("locks") && is_lock(path))
+            .without(|path, _| {
+                path == Path::new(tardis::DEVICE) && groot_sys::project_quota::kernel_needs_device()
+            })
             // A layer's mark goes away a few seconds after it came, when it is on disk.
             .map(|path, entry| {
                 entry.mtime = 0;

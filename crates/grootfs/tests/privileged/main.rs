@@ -28,6 +28,56 @@ macro_rules! on_both_drivers {
     )+};
 }
 
+/// The same for tests that need limits.
+///
+/// XFS holds limits only on some kernels. The test of overlay-xfs has a name of its own, so that other
+/// kernels can leave it out (`.config/nextest.toml`); where it is asked for and cannot run, it fails.
+macro_rules! with_limits {
+    ($($name:ident),+ $(,)?) => {$(
+        mod $name {
+            use crate::fixture::{Driver, Fixture};
+
+            #[test]
+            fn privileged_overlay_xfs_quota() {
+                super::$name(&Fixture::with_limits(Driver::OverlayXfs));
+            }
+
+            #[test]
+            fn privileged_btrfs() {
+                super::$name(&Fixture::with_limits(Driver::Btrfs));
+            }
+        }
+    )+};
+}
+
+/// Tests that only overlay-xfs with limits can run.
+macro_rules! with_projects {
+    ($($name:ident),+ $(,)?) => {$(
+        mod $name {
+            use crate::fixture::{Driver, Fixture};
+
+            #[test]
+            fn privileged_overlay_xfs_quota() {
+                super::$name(&Fixture::with_limits(Driver::OverlayXfs));
+            }
+        }
+    )+};
+}
+
+/// Tests that only btrfs can run.
+macro_rules! with_quota_groups {
+    ($($name:ident),+ $(,)?) => {$(
+        mod $name {
+            use crate::fixture::{Driver, Fixture};
+
+            #[test]
+            fn privileged_btrfs() {
+                super::$name(&Fixture::with_limits(Driver::Btrfs));
+            }
+        }
+    )+};
+}
+
 mod against_the_model;
 mod at_once;
 mod backing_file;
@@ -43,6 +93,7 @@ mod df;
 mod fixture;
 mod hostile;
 mod init_store;
+mod limits;
 mod many_layers;
 mod mappings;
 mod registry;

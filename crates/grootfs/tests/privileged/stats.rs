@@ -1,4 +1,4 @@
-//! `stats` without limits (contract 7.2).
+//! `stats` without limits (contract 7.2, B5).
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use testkit::layer::Layer;
 
 use crate::fixture::{Fixture, assert_contains};
 
-on_both_drivers!(what_is_held, what_is_not_there);
+on_both_drivers!(what_is_held, of_all, what_is_not_there);
 
 /// Bytes of the image's file: well above what file systems round to.
 const IMAGE: u64 = 2 << 20;
@@ -18,11 +18,17 @@ fn usage(fixture: &Fixture, id: &str) -> (u64, u64) {
     let json: Value = serde_json::from_str(&text).unwrap();
     let number = |key: &str| json["disk_usage"][key].as_u64().unwrap();
     let (total, exclusive) = (number("total_bytes_used"), number("exclusive_bytes_used"));
+    // Inodes only where somebody counts them.
+    let inodes = match json["disk_usage"].get("inodes_used") {
+        Some(used) => format!(",\"inodes_used\":{used},\"inode_limit\":0"),
+        None => String::new(),
+    };
+    assert_eq!(inodes.is_empty(), !fixture.is_overlay() || !fixture.has_limits());
     assert_eq!(
         text,
         format!(
-            "{{\"disk_usage\":{{\"total_bytes_used\":{total},\
-             \"exclusive_bytes_used\":{exclusive}}}}}\n"
+            "{{\"disk_usage\":{{\"total_bytes_used\":{total},\"exclusive_bytes_used\":{exclusive},\
+             \"quota_size_bytes\":0,\"committed_space_bytes\":0{inodes}}}}}\n"
         )
     );
     (total, exclusive)
@@ -42,8 +48,8 @@ fn what_is_held(fixture: &Fixture) {
     let spec = fixture.create(&url, "x");
     let (total, exclusive) = usage(fixture, "x");
     assert_eq!(usage(fixture, &fixture.path("images/x").display().to_string()), (total, exclusive));
-    if fixture.is_overlay() {
-        // Without a limit nobody counts what is written.
+    if fixture.is_overlay() && !fixture.has_limits() {
+        // Nobody counts what is written.
         assert_eq!((total, exclusive), (IMAGE, 0));
         return;
     }
@@ -58,6 +64,31 @@ fn what_is_held(fixture: &Fixture) {
     // Nor without mount (contract D29).
     fixture.grootfs.ok(&["create", "--without-mount", &url, "y"]);
     assert_eq!(usage(fixture, "y").0, total);
+}
+
+/// A line for each root, with its name in front; what `stats` says about it alone.
+fn of_all(fixture: &Fixture) {
+    assert_eq!(fixture.grootfs.ok(&["stats", "--all"]), "");
+    let (url, _) = fixture.oci("image", &Image::new().layer(&Layer::new().file("f", "content")));
+    let ids = ["a", "b", "c"];
+    for id in ids {
+        fixture.create(&url, id);
+    }
+    let mut expected: Vec<String> = ids
+        .iter()
+        .map(|id| {
+            fixture.grootfs.ok(&["stats", id]).replacen('{', &format!("{{\"id\":\"{id}\","), 1)
+        })
+        .collect();
+    let all = fixture.grootfs.ok(&["stats", "--all"]);
+    let mut lines: Vec<&str> = all.split_inclusive('\n').collect();
+    lines.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(lines, expected);
+    // One that cannot be measured is left out, the others are there.
+    fixture.grootfs.ok(&["delete", "c"]);
+    fs::write(fixture.path("images/c"), "a file").unwrap();
+    assert_eq!(fixture.grootfs.ok(&["stats", "--all"]).lines().count(), 2);
 }
 
 fn what_is_not_there(fixture: &Fixture) {

@@ -192,8 +192,9 @@ impl Cleaner<'_> {
     /// Gives back what images had that are gone. The caller holds the lock, so none is being made.
     fn reclaim(&self) -> Result<(), Error> {
         let layout = &self.store.layout;
-        let mut roots = asides(layout)?;
-        roots.extend(images::list(layout)?.into_iter().map(ImagePaths::at));
+        // In this order: one that a delete moves aside meanwhile is found there.
+        let mut roots: Vec<_> = images::list(layout)?.into_iter().map(ImagePaths::at).collect();
+        roots.extend(asides(layout)?);
         Ok(self.driver.reclaim(&roots)?)
     }
 
