@@ -17,6 +17,7 @@ pub mod probe;
 pub mod project_quota;
 pub mod qgroup;
 pub mod resolve;
+pub mod userns;
 
 /// A system call that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! `grootfs create`
 
 use super::args::Create;
-use super::{Context, source};
+use super::{Context, namespace, source};
 use crate::error::Error;
 use crate::image;
 use crate::pull::{Budget, Puller};
@@ -26,6 +26,7 @@ fn create(context: &Context, args: &Create, argument: &str, id: &str) -> Result<
     let id = ImageId::new(id).map_err(store::Error::from)?;
     images::check_free(&store.layout, &id)?;
     available(context)?;
+    namespace::check_may_mount(context, driver.kind())?;
     if !config.limit.is_none() {
         // Before anything is pulled in vain.
         driver.check_limits()?;
@@ -80,5 +81,5 @@ fn available(context: &Context) -> Result<(), Error> {
     if config.with_clean && !config.ignore_images.is_empty() {
         return Err(Error::NotYet("clean.ignore_images"));
     }
-    context.require_root("create by a user other than root")
+    namespace::check_may_unpack(context)
 }

@@ -1,5 +1,6 @@
 //! Layers as directories of XFS, mounted on top of each other by overlay.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
@@ -9,12 +10,14 @@ use std::process::Command;
 use groot_sys::project_quota::Limits;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
+use super::helper::Helper;
 use super::limit::{Inodes, LEAST, Limit, Usage};
 use super::projects::Projects;
 use super::{Change, Doing, Driver, Error, Kind, Mount, NewRoot, VolumeTree, files};
 use crate::error::{AtPath, PathError};
 use crate::idmap::Owner;
 use crate::store::layout::{ImagePaths, Layout};
+use crate::userns;
 
 /// The driver.
 #[derive(Debug)]
@@ -22,6 +25,9 @@ pub struct OverlayXfs {
     layout: Layout,
     tardis: PathBuf,
 }
+
+/// Paths that a helper gets at once: with the longest paths, far less than the kernel passes to a program.
+const PATHS_AT_ONCE: usize = 100;
 
 /// Inodes of a root that are not its content: its own directories and the files that describe it. A
 /// lower limit could not even be mounted.
@@ -167,6 +173,24 @@ impl Driver for OverlayXfs {
         })
     }
 
+    fn mark_opaque(&self, name: &str, directories: &[&Path]) -> Result<(), Error> {
+        if !userns::is_inside() {
+            // In a namespace that somebody else made, nobody can; the marks for users are there.
+            return Ok(());
+        }
+        let volume = self.layout.volume(name);
+        let paths: Vec<PathBuf> = directories.iter().map(|path| volume.join(path)).collect();
+        let tardis = Helper::new("tardis", &self.tardis);
+        for paths in paths.chunks(PATHS_AT_ONCE) {
+            let flag = OsStr::new("--opaque-path");
+            let flags = paths.iter().flat_map(|path| [flag, path.as_os_str()]);
+            let arguments: Vec<&OsStr> =
+                std::iter::once(OsStr::new("handle-opqwhiteouts")).chain(flags).collect();
+            tardis.run(&arguments)?;
+        }
+        Ok(())
+    }
+
     fn publish_volume(&self, from: &str, to: &str) -> Result<(), Error> {
         let target = self.layout.volume(to);
         if target.is_dir() {
@@ -212,7 +236,8 @@ impl Driver for OverlayXfs {
         let (upper, work) = (paths.upper(), paths.work());
         if !root.mount {
             let lower = lower.iter().map(|name| self.layout.root().join(name)).collect();
-            return Ok(Some(Mount::Overlay { lower, upper, work }));
+            let user_xattrs = root.user_marks;
+            return Ok(Some(Mount::Overlay { lower, upper, work, user_xattrs }));
         }
         let overlay = groot_sys::mount::Overlay {
             base: self.layout.root(),
@@ -220,6 +245,7 @@ impl Driver for OverlayXfs {
             upper: &upper,
             work: &work,
             target: &paths.rootfs(),
+            user_xattrs: !userns::is_host_root(),
         };
         groot_sys::mount::overlay(&overlay).doing("mounting overlay")?;
         Ok(None)

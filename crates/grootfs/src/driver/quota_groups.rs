@@ -61,7 +61,7 @@ pub fn no_inode_limits() -> Error {
 impl QuotaGroups {
     /// The quota groups of a store, by whichever way the caller has.
     pub fn new(layout: &Layout, drax: &Path) -> Self {
-        let root = rustix::process::geteuid().is_root();
+        let root = crate::userns::is_host_root();
         Self { store: layout.root().to_owned(), drax: (!root).then(|| Helper::new("drax", drax)) }
     }
 

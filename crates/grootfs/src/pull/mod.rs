@@ -5,8 +5,8 @@
 //! ([`stream`]); several at once where they do not depend on each other ([`schedule`]). A volume
 //! gets its name only when all of its checks hold; what fails is removed at once ([`build`]).
 
-use crate::driver::Driver;
 use crate::driver::limit::Bytes;
+use crate::driver::{self, Driver};
 use crate::image::{self, Image, ImageSource};
 use crate::interrupt::Interrupt;
 use crate::observe::Log;
@@ -60,6 +60,9 @@ pub enum Error {
     /// A base directory that the layers below do not have, or that leads elsewhere.
     #[error("{0}")]
     BaseDirectory(String),
+    /// Directories that hide those of the layers below could not be marked as such.
+    #[error("handling opaque whiteouts")]
+    Opaque(#[source] driver::Error),
     /// A lock.
     #[error("acquiring lock")]
     Lock(#[source] store::Error),
