@@ -29,3 +29,4 @@ pub mod registry;
 pub mod token_server;
 pub mod tree;
 pub mod uml;
+pub mod user;

@@ -8,7 +8,8 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use super::Error;
-use crate::{program, userns};
+use crate::program;
+use crate::userns;
 
 /// How long a helper may take: it makes a few system calls; a sync of btrfs under load takes longest.
 const TIME_LIMIT: Duration = Duration::from_secs(60);

@@ -39,6 +39,8 @@ mod fixture;
 mod hostile;
 mod init_store;
 mod many_layers;
+mod plain_user;
+mod plain_user_refused;
 mod registry;
 mod rename_race;
 mod run;
