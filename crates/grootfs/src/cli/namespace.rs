@@ -14,7 +14,7 @@ use crate::userns::{self, parent};
 /// Has a command done in a user namespace where it needs one; its exit code then. `arguments` are those of
 /// the user, the program's name first.
 pub fn enter(context: &Context, cli: &Cli, arguments: &[OsString]) -> Result<Option<u8>, Error> {
-    if userns::is_root() || !writes_layers(context, cli) {
+    if userns::is_root() || !touches_layers(context, cli) {
         return Ok(None);
     }
     // Without a store, without mappings: the command itself says what is wrong.
@@ -40,10 +40,11 @@ pub fn enter(context: &Context, cli: &Cli, arguments: &[OsString]) -> Result<Opt
     }
 }
 
-/// Whether a command makes or removes files of images.
-fn writes_layers(context: &Context, cli: &Cli) -> bool {
+/// Whether a command makes, removes or looks for files of images.
+fn touches_layers(context: &Context, cli: &Cli) -> bool {
     match &cli.command {
         Command::Create(_) | Command::Pull(_) | Command::Clean(_) => true,
+        Command::DeleteStore(_) | Command::GenerateVolumeSizeMetadata(_) => true,
         Command::Delete(args) => {
             let argument = args.arguments.first().map(String::as_str).unwrap_or_default();
             matches!(find(context, argument), Ok(Found::Image(..)))

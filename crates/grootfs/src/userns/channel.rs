@@ -46,8 +46,9 @@ impl Channel {
     /// Waits for what the other one says; `None` when it is gone.
     pub fn receive(&mut self) -> io::Result<Option<(Kind, Vec<u8>)>> {
         let mut kind = [0];
-        if self.0.read(&mut kind)? == 0 {
-            return Ok(None);
+        match self.0.read_exact(&mut kind) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            other => other?,
         }
         let mut length = [0; 4];
         self.0.read_exact(&mut length)?;

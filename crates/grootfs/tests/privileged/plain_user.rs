@@ -94,11 +94,33 @@ fn image() -> Image {
         .entry(Entry::symlink("srv/link", "data").owner(65_536, 1))
         .entry(Entry::directory("closed").owner(1, 1).mode(0o500))
         .entry(Entry::file("closed/inside", "x").owner(2, 2).xattr("user.note", "kept"))
+        .entry(Entry::file("ping", "x").xattr("security.capability", capability()))
+        .entry(Entry::file("shared", "x").mode(0o640).xattr("system.posix_acl_access", acl()))
         .file("gone", "x")
         .entry(Entry::directory("old").owner(7, 7))
         .file("old/file", "x");
     let top = Layer::new().whiteout("gone").whiteout("old").file("closed/new", "y");
     Image::new().layer(&busybox()).layer(&base).layer(&top)
+}
+
+/// CAP_NET_RAW for whoever runs the file (revision 2, effective).
+fn capability() -> Vec<u8> {
+    [0x0200_0001_u32, 1 << 13, 0, 0, 0].map(u32::to_le_bytes).concat()
+}
+
+/// User 33 may read.
+fn acl() -> Vec<u8> {
+    let entries = [
+        (1_u16, 6_u16, u32::MAX),
+        (2, 4, 33),
+        (4, 4, u32::MAX),
+        (16, 4, u32::MAX),
+        (32, 0, u32::MAX),
+    ];
+    let entry = |(tag, permissions, id): (u16, u16, u32)| {
+        [&tag.to_le_bytes()[..], &permissions.to_le_bytes(), &id.to_le_bytes()].concat()
+    };
+    [vec![2, 0, 0, 0], entries.map(entry).concat()].concat()
 }
 
 fn owner(path: &Path) -> (u32, u32) {
@@ -156,6 +178,8 @@ fn as_root_makes_it(alice: &Alice) {
     };
     alice.grootfs.ok(&["create", "--without-mount", &url, "x"]);
     let theirs = volumes();
+    let with = |name: &str| theirs.entries.values().filter(|e| e.xattrs.contains_key(name)).count();
+    assert!(with("system.posix_acl_access") > 0 && with("security.capability") > 0);
     alice.grootfs.ok(&["delete", "x"]);
     alice.grootfs.ok(&["clean"]);
     fixture.grootfs.ok(&["create", "--without-mount", &url, "x"]);
@@ -391,8 +415,35 @@ fn mounted_by(alice: &Alice, line: &str, script: &str) -> String {
 fn in_namespace(alice: &Alice, program: &[&str]) -> String {
     let words = alice.user.words(Path::new("/usr/bin/unshare"));
     let mut command = Command::new(&words[0]);
-    command.args(&words[1..]).args(["--user", "--map-root-user", "--map-auto", "--mount"]);
+    command.args(&words[1..]).args([
+        "--user",
+        "--map-root-user",
+        "--map-users=100000,1,65536",
+        "--map-groups=100000,1,65536",
+        "--mount",
+    ]);
     run(command.args(program)).success()
+}
+
+/// The other commands that look into layers, too.
+#[test]
+fn privileged_overlay_xfs_metadata_and_the_end_of_a_store() {
+    let alice = Alice::new(Driver::OverlayXfs);
+    let (url, _) = alice.fixture.oci("image", &image());
+    assert_contains(&alice.grootfs.ok(&["pull", &url]), "Pulled 3 layers");
+    let metadata = || {
+        let names = alice.fixture.names("meta").into_iter();
+        names.filter(|name| name.starts_with("volume-")).collect::<Vec<_>>()
+    };
+    let before = metadata();
+    for name in &before {
+        fs::remove_file(alice.fixture.path(&format!("meta/{name}"))).unwrap();
+    }
+    alice.grootfs.ok(&["generate-volume-size-metadata"]);
+    assert_eq!(metadata(), before);
+    // The directory above is root's.
+    assert_contains(&alice.grootfs.fails(&["delete-store"]), "deleting store path: rmdir ");
+    assert_eq!(Tree::read(alice.fixture.grootfs.store()).paths(), ["."]);
 }
 
 /// Who is root of a namespace that was there before may mount in it.
@@ -403,7 +454,7 @@ fn privileged_overlay_xfs_with_mount_in_a_namespace_of_the_user_s() {
     let program = alice.fixture.scratch("grootfs");
     fs::copy(crate::fixture::PROGRAM, &program).unwrap();
     let script = format!(
-        "{0} --store {1} create --with-mount {url} x >/dev/null; cd {1}/images/x/rootfs; \
+        "{0} --store {1} create --with-mount {url} x >&2 && cd {1}/images/x/rootfs; \
          stat -c '%u:%g' srv/data; ls -d gone 2>/dev/null || echo gone; echo y > new; cd /; \
          {0} --store {1} delete x",
         program.display(),
