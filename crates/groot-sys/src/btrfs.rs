@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags, fstat, fstatfs, openat};
+use rustix::fs::{fstat, fstatfs};
 use rustix::ioctl::{NoArg, Opcode, Setter, Updater, ioctl};
 
 use crate::btrfs_abi as abi;
@@ -74,9 +74,8 @@ pub fn nested_subvolumes(fd: BorrowedFd<'_>) -> Result<Vec<PathBuf>> {
         if found.len() + to_visit.len() > MOST_NESTED {
             return Err(Errno::OVERFLOW).call("ioctl", || "BTRFS_IOC_GET_SUBVOL_ROOTREF".into());
         }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let child = openat(fd, &path, flags, Mode::empty())
-            .call("openat", || path.display().to_string())?;
+        // What lies between may be swapped for links by whoever owns it.
+        let child = crate::resolve::directory_in_root(fd, &path)?;
         let below = children(std::os::fd::AsFd::as_fd(&child))?;
         to_visit.extend(below.into_iter().map(|inner| path.join(inner)));
         found.push(path);

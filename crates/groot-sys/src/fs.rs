@@ -37,6 +37,24 @@ pub fn make_device(directory: BorrowedFd<'_>, path: &Path, mode: u32) -> Result<
         .call("mknodat", || format!("{}, S_IFCHR, 0:0", path.display()))
 }
 
+/// Size of a file system and what is free of it, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// All of it.
+    pub total: u64,
+    /// What anybody may still write.
+    pub available: u64,
+}
+
+/// The size of the file system that a path lies on.
+pub fn size(path: &Path) -> Result<Size> {
+    let found = rustix::fs::statvfs(path).call("statvfs", || path.display().to_string())?;
+    Ok(Size {
+        total: found.f_blocks.saturating_mul(found.f_frsize),
+        available: found.f_bavail.saturating_mul(found.f_frsize),
+    })
+}
+
 /// Removes a tree, whatever its depth, without following links or entering mounts. A tree that is
 /// not there is success.
 pub fn remove_tree(parent: BorrowedFd<'_>, name: &OsStr) -> Result<()> {

@@ -13,10 +13,13 @@ mod btrfs_abi;
 pub mod fs;
 pub mod loopdev;
 pub mod mount;
+pub mod mountinfo;
 pub mod probe;
+pub mod process;
 pub mod project_quota;
 pub mod qgroup;
 pub mod resolve;
+pub mod setuid;
 pub mod userns;
 
 /// A system call that failed.

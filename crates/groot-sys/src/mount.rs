@@ -1,7 +1,8 @@
 //! Mounts.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
@@ -220,6 +221,54 @@ pub fn mount_point_of(path: &Path) -> Result<PathBuf> {
     Err(Errno::INVAL).call("statx", || format!("{}: no mount point above", path.display()))
 }
 
+/// The lower directories of the overlay that is mounted on a directory, as they were given to the mount;
+/// none where there is no overlay.
+pub fn overlay_lower(target: &Path) -> Result<Vec<PathBuf>> {
+    let table =
+        std::fs::read("/proc/self/mountinfo").call("read", || "/proc/self/mountinfo".to_owned())?;
+    Ok(lower_in(&table, target))
+}
+
+fn lower_in(table: &[u8], target: &Path) -> Vec<PathBuf> {
+    let mut lower = Vec::new();
+    // What was mounted last is what is seen, and comes last.
+    for line in table.split(|byte| *byte == b'\n') {
+        let fields: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
+        let mut behind = fields.iter().skip_while(|field| **field != b"-").skip(1);
+        let (kind, options) = (behind.next(), behind.nth(1));
+        let (Some(place), Some(kind), Some(options)) = (fields.get(4), kind, options) else {
+            continue;
+        };
+        if *kind != b"overlay" || Path::new(OsStr::from_bytes(&unescaped(place))) != target {
+            continue;
+        }
+        lower = options
+            .split(|byte| *byte == b',')
+            .filter_map(|option| {
+                option.strip_prefix(b"lowerdir+=").or(option.strip_prefix(b"lowerdir="))
+            })
+            .flat_map(|paths| paths.split(|byte| *byte == b':'))
+            .map(|path| PathBuf::from(OsStr::from_bytes(&unescaped(path))))
+            .collect();
+    }
+    lower
+}
+
+/// Blanks and backslashes of names are octal numbers in `mountinfo`.
+fn unescaped(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((first, after)) = rest.split_first() {
+        let octal = (*first == b'\\').then(|| after.get(..3)).flatten();
+        let number = octal
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        out.push(number.unwrap_or(*first));
+        rest = if number.is_some() { after.get(3..).unwrap_or_default() } else { after };
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -230,6 +279,18 @@ mod tests {
         assert!(!is_mount_point(Path::new("/proc/self")).unwrap());
         assert!(is_mount_point(Path::new("/no/such")).is_err());
         assert_eq!(mount_point_of(Path::new("/proc/self")).unwrap(), Path::new("/proc"));
+    }
+
+    #[test]
+    fn lower_directories_are_read_from_the_table() {
+        let table = br"29 1 0:26 / /s/images/a\040b/rootfs rw,relatime - overlay overlay rw,lowerdir+=l/x,lowerdir+=l/y,upperdir=/u,workdir=/w
+30 1 0:27 / /other rw - overlay overlay rw,lowerdir=l/1:l/2,upperdir=/u
+31 1 8:1 / / rw - ext4 /dev/sda1 rw
+broken line";
+        let lower = |target| lower_in(table, Path::new(target));
+        assert_eq!(lower("/s/images/a b/rootfs"), [Path::new("l/x"), Path::new("l/y")]);
+        assert_eq!(lower("/other"), [Path::new("l/1"), Path::new("l/2")]);
+        assert!(lower("/").is_empty());
     }
 
     #[test]

@@ -200,7 +200,8 @@ impl<'a> ProjectQuotas<'a> {
 
     /// Sets what a project may hold. A project that holds more already keeps it, and gets no more.
     pub fn set(&self, id: u32, limits: Limits) -> Result<()> {
-        let sectors = limits.bytes / SECTOR;
+        // Less than a sector is not nothing: that would be no limit.
+        let sectors = (limits.bytes / SECTOR).max(u64::from(limits.bytes > 0));
         let mut wanted = DiskQuota {
             version: 1,
             flags: PROJECT_FLAG,
@@ -223,8 +224,8 @@ impl<'a> ProjectQuotas<'a> {
             libc::syscall(libc::SYS_quotactl_fd, self.fd.as_raw_fd(), command, id, &raw mut *data)
         };
         match last(result) {
-            // No such call before Linux 5.14; or no quotas, which the older call says in the same way.
-            Err(Errno::NOSYS) => {}
+            // The same number says that there is no such call, and that there are no quotas.
+            Err(Errno::NOSYS) if kernel_needs_device() => {}
             other => return other,
         }
         let special = self.device_node()?;
@@ -280,6 +281,13 @@ fn last(result: libc::c_long) -> std::result::Result<(), Errno> {
 /// Whether the running kernel has quotas of XFS at all.
 pub fn kernel_has_xfs_quotas() -> bool {
     Path::new("/proc/fs/xfs/xqm").exists()
+}
+
+/// Whether the kernel has to be asked with a device node (before Linux 5.14).
+pub fn kernel_needs_device() -> bool {
+    // SAFETY: no descriptor has the number -1, so the kernel looks at nothing else.
+    let result = unsafe { libc::syscall(libc::SYS_quotactl_fd, -1, XGETQSTATV, 0, 0) };
+    last(result) == Err(Errno::NOSYS)
 }
 
 #[cfg(test)]

@@ -114,7 +114,18 @@ fn one(
         Err(Errno::NOTDIR) if is_link(parent, name) => Err(Errno::LOOP),
         other => other,
     }?;
-    if fstat(&opened)?.st_dev == device { Ok(opened) } else { Err(Errno::XDEV) }
+    if fstat(&opened)?.st_dev == device || is_same_mount(parent, opened.as_fd()) {
+        Ok(opened)
+    } else {
+        Err(Errno::XDEV)
+    }
+}
+
+/// Whether two directories lie on one mount. Every subvolume of a btrfs has a device number of its
+/// own, and is no other mount for the kernel.
+fn is_same_mount(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> bool {
+    let ids = (crate::mountinfo::id(one), crate::mountinfo::id(other));
+    matches!(ids, (Ok(one), Ok(other)) if one == other)
 }
 
 fn is_link(parent: BorrowedFd<'_>, name: &OsStr) -> bool {

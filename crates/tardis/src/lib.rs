@@ -15,7 +15,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use groot_sys::project_quota::{self, Limits, ProjectQuotas, Quota, State};
-use rustix::fs::{AtFlags, Dir, Mode, OFlags, XattrFlags, mkdirat, openat, unlinkat};
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, XattrFlags, fstat, mkdirat, openat, unlinkat};
 use rustix::io::Errno;
 
 /// The lowest id that is given out: 0 is no project, 1 is what people take for themselves.
@@ -24,6 +24,12 @@ const FIRST: u32 = 2;
 /// Who gave an image its project id: only root can write it (`trusted.`), so a user cannot make a
 /// directory of his look as if somebody else's project were its own.
 pub const MARK: &str = "trusted.grootfs.project";
+
+/// What stands in the kernel's record of a project without a limit: one of inodes that no file system
+/// reaches. Without it an id would look free whose image is empty or has been moved to project 0
+/// for a moment, another store would take it, and the mark on the first image would then
+/// be a key to the second store's project.
+const TAKEN: u64 = 1 << 62;
 
 /// The directory of the store that holds the ids in use.
 pub const IDS: &str = "projectids";
@@ -104,6 +110,40 @@ impl<'a> Projects<'a> {
         }
     }
 
+    /// The project of an image, if it is believed to be its own.
+    ///
+    /// A user can write any project id on a directory that he owns, also one of another store on the
+    /// same file system. So an id is believed only if root's mark is beside it, or if nobody but root can
+    /// have written it.
+    pub fn own(&self, image: BorrowedFd<'_>) -> Result<Option<u32>, Error> {
+        let is_roots = |fd: BorrowedFd<'_>| fstat(fd).is_ok_and(|about| about.st_uid == 0);
+        let all_roots = is_roots(self.store) && is_roots(image);
+        Ok(self.of(image)?.filter(|id| all_roots || is_marked(image, *id)))
+    }
+
+    /// Takes the project from an image that is being removed, and gives its id back. The image holds
+    /// nothing any more but is still there: as long as it is, it is counted, and nobody takes the id.
+    pub fn end(&self, image: BorrowedFd<'_>) -> Result<(), Error> {
+        let Some(id) = self.own(image)? else { return Ok(()) };
+        // Wherever a user may have moved the directory to: it is no key to this project any more.
+        match rustix::fs::fremovexattr(image, MARK) {
+            Ok(()) | Err(Errno::NODATA) => self.release(id),
+            Err(errno) => Err(errno).doing("taking the project from the image"),
+        }
+    }
+
+    /// Forgets an id whose image cannot be found. In a user's store the image may have been moved out of
+    /// sight with its mark; there nobody gets the id again.
+    pub fn forget(&self, id: u32) -> Result<(), Error> {
+        if fstat(self.store).is_ok_and(|about| about.st_uid == 0) {
+            return self.release(id);
+        }
+        match self.ids()? {
+            Some(ids) => self.give_back(&ids, id),
+            None => Ok(()),
+        }
+    }
+
     /// Gives an image a project of its own, and returns its id. What is in the image already is not
     /// counted: call this while it is empty, or [`adopt`] afterwards.
     ///
@@ -135,7 +175,7 @@ impl<'a> Projects<'a> {
                 Err(error) => {
                     // The first error is the one to report; `clean` finds an id that nobody has.
                     let _ = project_quota::set_project_id(image, 0);
-                    let _ = self.give_back(&ids, id);
+                    let _ = self.release(id);
                     return Err(error);
                 }
             }
@@ -151,24 +191,32 @@ impl<'a> Projects<'a> {
             project_quota::set_project_id(image, 0).doing("setting extended attributes")?;
             return Ok(false);
         }
+        // Before the mark: see `TAKEN`.
+        self.limit(id, Limits::default())?;
         let mark = id.to_string();
         rustix::fs::fsetxattr(image, MARK, mark.as_bytes(), XattrFlags::empty())
             .doing("marking the image as a project")?;
         Ok(true)
     }
 
-    /// Sets what a project may hold.
+    /// Sets what a project may hold. The id stays taken without a limit too.
     pub fn limit(&self, id: u32, limits: Limits) -> Result<(), Error> {
+        let none = limits == Limits::default();
+        let limits = if none { Limits { bytes: 0, inodes: TAKEN } } else { limits };
         self.quotas.set(id, limits).doing("setting quota limit")
     }
 
     /// What a project holds and may hold.
     pub fn quota(&self, id: u32) -> Result<Quota, Error> {
-        self.quotas.get(id).doing("getting quota")
+        let mut quota = self.quotas.get(id).doing("getting quota")?;
+        if quota.limits.inodes == TAKEN {
+            quota.limits.inodes = 0;
+        }
+        Ok(quota)
     }
 
-    /// Gives an id back whose image is gone. May be repeated.
-    pub fn release(&self, id: u32) -> Result<(), Error> {
+    /// Gives an id back. Others can take it then: no directory may carry its mark any more.
+    fn release(&self, id: u32) -> Result<(), Error> {
         match self.ids()? {
             Some(ids) => {
                 self.quotas.set(id, Limits::default()).doing("lifting the quota limit")?;
@@ -212,6 +260,21 @@ pub fn is_marked(image: BorrowedFd<'_>, id: u32) -> bool {
 /// Nothing escapes meanwhile: a directory belongs to the project before its entries are listed, and
 /// what is made in it then inherits that; XFS refuses renames between projects.
 pub fn adopt(directory_fd: BorrowedFd<'_>, id: u32) -> Result<(), Error> {
+    adopt_if(directory_fd, id, |_| true)
+}
+
+/// As [`adopt`], for an image in which a user has had a free hand: a file that has another name as well
+/// is taken only if it is the user's own. Where the kernel does not forbid it
+/// (`fs.protected_hardlinks`), the other name may be in somebody else's project.
+pub fn adopt_from(user: u32, directory_fd: BorrowedFd<'_>, id: u32) -> Result<(), Error> {
+    adopt_if(directory_fd, id, |about| about.st_nlink == 1 || about.st_uid == user)
+}
+
+fn adopt_if(
+    directory_fd: BorrowedFd<'_>,
+    id: u32,
+    takes: impl Fn(&rustix::fs::Stat) -> bool,
+) -> Result<(), Error> {
     const DOING: &str = "giving the files to the project";
     let top = openat(directory_fd, ".", directory(), Mode::empty()).doing(DOING)?;
     // Paths and not descriptors: trees may be deep, descriptors few.
@@ -238,7 +301,10 @@ pub fn adopt(directory_fd: BorrowedFd<'_>, id: u32) -> Result<(), Error> {
                     let flags =
                         OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
                     match openat(&here, name, flags, Mode::empty()) {
-                        Ok(file) => project_quota::set_project_id(file.as_fd(), id).doing(DOING)?,
+                        Ok(file) if takes(&rustix::fs::fstat(&file).doing(DOING)?) => {
+                            project_quota::set_project_id(file.as_fd(), id).doing(DOING)?;
+                        }
+                        Ok(_) => {}
                         Err(Errno::NOENT | Errno::LOOP) => {}
                         Err(errno) => Err(errno).doing(DOING)?,
                     }

@@ -71,13 +71,24 @@ impl Drop for Scratch {
     }
 }
 
-/// Unmounts; a mount that is busy is at least taken out of sight.
+/// How long a mount may be busy: a process in the background may be writing everything to disk.
+const BUSY: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// Unmounts; a mount that stays busy is at least taken out of sight.
 fn unmount(target: &Path) {
-    if run(Command::new("umount").arg(target)).code != Some(0) {
+    let until = std::time::Instant::now() + BUSY;
+    let busy =
+        || std::time::Instant::now() < until && mounts_below(target).iter().any(|at| at == target);
+    while run(Command::new("umount").arg(target)).code != Some(0) {
+        if busy() {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            continue;
+        }
         let lazily = run(Command::new("umount").arg("--lazy").arg(target));
         if lazily.code != Some(0) {
             eprintln!("mount is left: {}", lazily.report());
         }
+        break;
     }
 }
 

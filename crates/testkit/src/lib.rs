@@ -26,6 +26,7 @@ pub mod oci_model;
 pub mod push;
 pub mod recording_server;
 pub mod registry;
+pub mod set_uid;
 pub mod token_server;
 pub mod tree;
 pub mod uml;

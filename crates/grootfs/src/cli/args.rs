@@ -121,6 +121,9 @@ pub enum Command {
     /// Lists the root file systems
     #[command(override_usage = "grootfs [global options] list")]
     List(Ignored),
+    /// Writes new layers to disk a moment later; started by create and pull
+    #[command(hide = true)]
+    Settle(Nothing),
     /// Says how large the store was configured to be
     #[command(override_usage = "grootfs [global options] capacity")]
     Capacity(Ignored),
@@ -140,6 +143,7 @@ impl Command {
             Self::Limit(_) => "limit",
             Self::Clean(_) => "clean",
             Self::List(_) => "list",
+            Self::Settle(_) => "settle",
             Self::Capacity(_) => "capacity",
         }
     }
@@ -403,6 +407,12 @@ pub struct Clean {
     /// Bytes of layers below which nothing is removed
     #[arg(long, value_name = "BYTES")]
     pub threshold_bytes: Option<i64>,
+    /// Removes only as much as the threshold asks for, least recently used layers first
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean, value_name = "BOOL")]
+    pub keep_recent: Option<bool>,
+    /// Says what would go and what would stay, and why; removes nothing
+    #[arg(long)]
+    pub dry_run: bool,
     /// Ignored
     #[arg(hide = true)]
     pub arguments: Vec<String>,

@@ -1,21 +1,25 @@
 //! `grootfs create`
 
 use super::args::Create;
-use super::{Context, namespace, source};
+use super::{Context, clean, namespace, settle, source};
 use crate::error::Error;
 use crate::image;
 use crate::pull::{Budget, Puller};
 use crate::rootfs::{self, Shape};
 use crate::store::id::ImageId;
 use crate::store::images::{self, NewImage};
-use crate::store::{self, gc, locks};
+use crate::store::{self, dependencies};
 
 pub fn run(context: &Context, args: &Create) -> Result<String, Error> {
     let [argument, id] = args.arguments.as_slice() else {
         return args.check().map(|()| String::new());
     };
-    create(context, args, argument, id)
-        .map_err(|error| error.about_image(argument).or_interrupted(&context.interrupt))
+    let created = create(context, args, argument, id);
+    if context.config.with_clean && context.compat().cleans_after_create() {
+        // After a pull that has failed too: that is when room is missed most.
+        clean::start_detached(context)?;
+    }
+    created.map_err(|error| error.about_image(argument).or_interrupted(&context.interrupt))
 }
 
 fn create(context: &Context, args: &Create, argument: &str, id: &str) -> Result<String, Error> {
@@ -31,15 +35,10 @@ fn create(context: &Context, args: &Create, argument: &str, id: &str) -> Result<
         // Before anything is pulled in vain.
         driver.check_limits()?;
     }
-    if config.with_clean {
-        gc::clean(&store, &*driver, config.clean_threshold, &context.log)?;
+    if config.with_clean && !context.compat().cleans_after_create() {
+        clean::clean(context, &store, &*driver)?;
     }
-    // Before the lock, so that a slow registry keeps no `clean` waiting.
     let image = source.image().map_err(Error::ImageInfo)?;
-    // `clean` leaves every layer alone from here on, until the image has written what it uses.
-    let interrupt = &context.interrupt;
-    let lock = locks::acquire_unless(&store.layout, locks::GLOBAL, locks::Mode::Shared, interrupt)?
-        .ok_or(Error::Interrupted)?;
     let log = context.log.session("groot-creating");
     let puller = Puller {
         store: &store,
@@ -47,10 +46,12 @@ fn create(context: &Context, args: &Create, argument: &str, id: &str) -> Result<
         source: &*source,
         log: &log,
         interrupt: &context.interrupt,
+        longest_download: config.pull.total_timeout,
         ratio_limit: config.pull.ratio_limit,
         budget: Budget::new(config.limit.with_image()),
     };
-    let pulled = puller.pull(&image)?;
+    // `clean` leaves the layers alone until the image has written which ones it uses.
+    let (pulled, lock) = puller.pull(&image)?;
     let shape = Shape {
         null_args: context.compat().writes_null_args(),
         mount_at_root: context.compat().mounts_at_root(),
@@ -67,6 +68,15 @@ fn create(context: &Context, args: &Create, argument: &str, id: &str) -> Result<
     };
     let mount = images::create(&store, &*driver, &new).map_err(Error::making_image)?;
     drop(lock);
+    if pulled.brought_in {
+        settle::start_detached(context);
+    }
+    if let Some(name) = image::name(argument)
+        && let Err(error) = dependencies::write_base_image(&store.layout, &name, &pulled.volumes)
+    {
+        // The image is there; only a later `clean` may not know that it was to be left alone.
+        context.log.error("remembering-image-failed", &error);
+    }
     let spec = rootfs::spec(&store.layout.image(&id), &image.config, mount.as_ref(), shape)
         .map_err(|error| Error::Message(error.to_string()))?;
     Ok(spec + "\n")
@@ -74,12 +84,5 @@ fn create(context: &Context, args: &Create, argument: &str, id: &str) -> Result<
 
 /// Refuses what this version does not do, before anything is pulled.
 fn available(context: &Context) -> Result<(), Error> {
-    let config = &context.config;
-    if config.with_clean && config.compat == crate::config::Compat::Garden {
-        return Err(Error::NotYet("--with-clean in the garden compat mode"));
-    }
-    if config.with_clean && !config.ignore_images.is_empty() {
-        return Err(Error::NotYet("clean.ignore_images"));
-    }
     namespace::check_may_unpack(context)
 }

@@ -25,6 +25,7 @@ mod clean;
 mod create;
 mod delete;
 mod delete_store;
+mod detached;
 mod find;
 mod generate_metadata;
 mod init_store;
@@ -33,6 +34,7 @@ mod list;
 mod namespace;
 mod normalise;
 mod pull;
+mod settle;
 mod signals;
 mod source;
 mod stats;
@@ -156,8 +158,9 @@ fn dispatch(cli: Cli, given: &[OsString]) -> Result<Done, Error> {
         Command::Delete(args) => delete::run(&context, &args),
         Command::Stats(args) => stats::run(&context, &args),
         Command::Limit(args) => limit::run(&context, &args),
-        Command::Clean(_) => clean::run(&context),
+        Command::Clean(args) => clean::run(&context, &args),
         Command::List(_) => list::run(&context),
+        Command::Settle(_) => settle::run(&context),
         Command::Capacity(_) => Ok(capacity::run(&context)),
     };
     done.map(Done::Here)
@@ -168,12 +171,7 @@ fn available(cli: &Cli) -> Result<(), Error> {
     if cli.global.metron_endpoint.is_some() {
         return Err(Error::NotYet("--metron-endpoint"));
     }
-    match &cli.command {
-        Command::Create(args) if args.clean_log_file.is_some() => {
-            Err(Error::NotYet("--clean-log-file"))
-        }
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 fn context(cli: &Cli) -> Result<Context, Error> {
@@ -182,7 +180,10 @@ fn context(cli: &Cli) -> Result<Context, Error> {
         Command::Create(args) => args.add_to(&mut flags)?,
         Command::Pull(args) => args.add_to(&mut flags),
         Command::Limit(args) => args.add_to(&mut flags),
-        Command::Clean(args) => flags.threshold_bytes = args.threshold_bytes,
+        Command::Clean(args) => {
+            flags.threshold_bytes = args.threshold_bytes;
+            flags.keep_recent = args.keep_recent;
+        }
         Command::InitStore(args) => args.add_to(&mut flags),
         _ => {}
     }
@@ -191,7 +192,7 @@ fn context(cli: &Cli) -> Result<Context, Error> {
         .map_err(crate::config::Error::LogFile)?;
     let layout = Layout::new(config.store.clone());
     let interrupt = Interrupt::default();
-    if matches!(cli.command, Command::Create(_) | Command::Pull(_)) {
+    if matches!(cli.command, Command::Create(_) | Command::Pull(_) | Command::Clean(_)) {
         signals::listen(&interrupt);
     }
     Ok(Context { log: log.session(cli.command.name()), config, layout, interrupt })

@@ -1,11 +1,10 @@
 //! `grootfs pull`
 
 use super::args::Pull;
-use super::{Context, namespace, source};
+use super::{Context, namespace, settle, source};
 use crate::error::Error;
 use crate::image;
 use crate::pull::{Budget, Puller};
-use crate::store::locks;
 
 pub fn run(context: &Context, args: &Pull) -> Result<String, Error> {
     let [argument] = args.arguments.as_slice() else {
@@ -29,16 +28,13 @@ fn pull(context: &Context, args: &Pull, argument: &str) -> Result<String, Error>
         log: &log,
         interrupt: &context.interrupt,
         budget: Budget::default(),
+        longest_download: context.config.pull.total_timeout,
         ratio_limit: context.config.pull.ratio_limit,
     };
-    // `clean` leaves the layers below those that are being pulled alone until they are there.
-    let _lock = locks::acquire_unless(
-        &store.layout,
-        locks::GLOBAL,
-        locks::Mode::Shared,
-        &context.interrupt,
-    )?
-    .ok_or(Error::Interrupted)?;
-    let pulled = puller.pull(&image)?;
+    let (pulled, lock) = puller.pull(&image)?;
+    drop(lock);
+    if pulled.brought_in {
+        settle::start_detached(context);
+    }
     Ok(format!("Pulled {} layers of {} bytes\n", pulled.volumes.len(), pulled.size))
 }

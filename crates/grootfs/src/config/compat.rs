@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use crate::observe::log;
 
@@ -39,6 +40,24 @@ impl Compat {
     /// Whether the name of a tar's volume shows the modification time.
     pub fn shows_time_in_tar_volumes(self) -> bool {
         self == Self::V030
+    }
+
+    /// Whether bytes that limits promise count when a clean compares with its threshold.
+    pub fn counts_promised_bytes(self) -> bool {
+        self == Self::Garden
+    }
+
+    /// Whether a create that cleans does so afterwards, in a process of its own.
+    pub fn cleans_after_create(self) -> bool {
+        self == Self::Garden
+    }
+
+    /// How long a clean waits for other processes' locks.
+    pub fn clean_lock_limit(self) -> Duration {
+        match self {
+            Self::V030 => Duration::from_secs(60),
+            Self::Garden => Duration::from_secs(3),
+        }
     }
 
     /// The shape of log lines where no other is asked for.

@@ -56,6 +56,7 @@ pub struct Create {
 pub struct Clean {
     pub threshold_bytes: Option<i64>,
     pub ignore_images: Option<Vec<String>>,
+    pub keep_recent: Option<bool>,
 }
 
 /// The `init` section.

@@ -59,6 +59,8 @@ pub struct Flags {
     pub without_mount: Option<bool>,
     /// `--clean-log-file`.
     pub clean_log_file: Option<PathBuf>,
+    /// `--keep-recent`.
+    pub keep_recent: Option<bool>,
     /// `--threshold-bytes`.
     pub threshold_bytes: Option<i64>,
     /// `--store-size-bytes`.
@@ -70,6 +72,8 @@ pub struct Flags {
 /// The configuration of one run.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// The file that it was read from.
+    pub file: Option<PathBuf>,
     /// Absolute path of the store.
     pub store: PathBuf,
     /// The driver, where one was asked for.
@@ -104,6 +108,8 @@ pub struct Config {
     pub clean_log_file: Option<PathBuf>,
     /// Images whose layers a clean is to leave alone.
     pub ignore_images: Vec<String>,
+    /// Whether a clean takes away no more than the threshold asks for.
+    pub keep_recent: bool,
     /// Bytes below which a clean does nothing.
     pub clean_threshold: u64,
     /// How images are fetched.
@@ -150,6 +156,7 @@ impl Config {
             .transpose()
             .map_err(|error: driver::Error| Error::Value(error.to_string()))?;
         Ok(Self {
+            file: flags.config,
             store: checked_store(&store)?,
             driver,
             log_level: Level::parse(&flags.log_level.or(file.log_level).unwrap_or_default()),
@@ -193,6 +200,7 @@ impl Config {
             ),
             clean_log_file: path(flags.clean_log_file, create.clean_log_file),
             ignore_images: clean.ignore_images.unwrap_or_default(),
+            keep_recent: flags.keep_recent.or(clean.keep_recent).unwrap_or(false),
             clean_threshold: number(
                 flags.threshold_bytes.or(clean.threshold_bytes),
                 "clean threshold",

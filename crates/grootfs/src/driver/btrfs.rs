@@ -188,6 +188,15 @@ impl Driver for Btrfs {
         self.quota_groups().usage(paths, &subvolume(paths))
     }
 
+    fn volumes_of(&self, _paths: &ImagePaths) -> Result<Vec<String>, Error> {
+        // A snapshot stands by itself.
+        Ok(Vec::new())
+    }
+
+    fn remove_leftovers(&self, _volumes: &[String]) -> Result<(), Error> {
+        Ok(())
+    }
+
     fn reclaim(&self, _roots: &[ImagePaths]) -> Result<(), Error> {
         // Quota groups have the numbers of their subvolumes; `sweep` takes those away that are left.
         Ok(())

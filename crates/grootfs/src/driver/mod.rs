@@ -21,7 +21,7 @@ pub mod overlay_xfs;
 mod projects;
 mod quota_groups;
 
-pub(crate) use files::{remove_tree, unmount};
+pub(crate) use files::{read_number, remove_tree, unmount};
 use helper::Helpers;
 use limit::{Limit, TooSmall, Usage};
 
@@ -304,6 +304,13 @@ pub trait Driver: fmt::Debug + Send + Sync {
 
     /// What a root file system holds and may hold. Costs the same whatever it holds.
     fn usage(&self, paths: &ImagePaths) -> Result<Usage, Error>;
+
+    /// The volumes that a mounted root is made of, as the kernel tells: for a root of which nothing else is
+    /// known. None where a root does not need its volumes any more.
+    fn volumes_of(&self, paths: &ImagePaths) -> Result<Vec<String>, Error>;
+
+    /// Removes what killed processes have left of volumes other than these, which are all that are there.
+    fn remove_leftovers(&self, volumes: &[String]) -> Result<(), Error>;
 
     /// Gives back what roots had that are gone, when these are all that are there. The caller makes
     /// sure that none is being made.

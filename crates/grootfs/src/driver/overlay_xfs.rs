@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use groot_sys::project_quota::Limits;
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -28,6 +29,9 @@ pub struct OverlayXfs {
 
 /// Paths that a helper gets at once: with the longest paths, far less than the kernel passes to a program.
 const PATHS_AT_ONCE: usize = 100;
+
+/// How long a short name may lead nowhere: until its volume is renamed to what it names.
+const LINK_IS_NEW: Duration = Duration::from_secs(60);
 
 /// Inodes of a root that are not its content: its own directories and the files that describe it. A
 /// lower limit could not even be mounted.
@@ -318,6 +322,44 @@ impl Driver for OverlayXfs {
             committed,
             inodes: (quota.inodes > 0).then_some(inodes),
         })
+    }
+
+    fn volumes_of(&self, paths: &ImagePaths) -> Result<Vec<String>, Error> {
+        let lower = groot_sys::mount::overlay_lower(&paths.rootfs())
+            .doing("looking at the mounts of an image")?;
+        let named = |short: &PathBuf| {
+            // `l/<short>`, as it was given to the mount.
+            let link = self.layout.links().join(short.file_name()?);
+            fs::read_link(link).ok()?.file_name()?.to_str().map(str::to_owned)
+        };
+        Ok(lower.iter().filter_map(named).collect())
+    }
+
+    fn remove_leftovers(&self, volumes: &[String]) -> Result<(), Error> {
+        let links = self.layout.links();
+        for entry in fs::read_dir(&links).at("open", &links)? {
+            let entry = entry.at("readdir", &links)?;
+            let path = entry.path();
+            let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
+            // A volume gets its names just before it is there.
+            let age = metadata.modified().ok().and_then(|at| at.elapsed().ok());
+            if age.is_none_or(|age| age < LINK_IS_NEW) {
+                continue;
+            }
+            let volume = if metadata.is_symlink() {
+                fs::read_link(&path).ok().and_then(|target| Some(target.file_name()?.to_owned()))
+            } else {
+                Some(entry.file_name())
+            };
+            let is_there = volume
+                .as_ref()
+                .and_then(|volume| volume.to_str())
+                .is_some_and(|volume| volumes.iter().any(|other| other == volume));
+            if !is_there {
+                files::remove_file(&path)?;
+            }
+        }
+        Ok(())
     }
 
     fn reclaim(&self, roots: &[ImagePaths]) -> Result<(), Error> {

@@ -95,7 +95,7 @@ impl Projects {
         self.check()?;
         let projects = direct(store, layout);
         let image = files::open_directory(image.dir())?;
-        let id = match projects.of(image.as_fd())? {
+        let id = match projects.own(image.as_fd())? {
             Some(id) => id,
             None => {
                 let id = projects.assign(image.as_fd())?;
@@ -128,12 +128,12 @@ impl Projects {
         match self {
             Self::Direct { store, layout } => {
                 let projects = direct(store, layout);
-                match projects.of(directory.as_fd())? {
-                    Some(id) => Ok(projects.release(id)?),
-                    None => Ok(()),
+                match projects.state()? {
+                    State::Off => Ok(()),
+                    _ => Ok(projects.end(directory.as_fd())?),
                 }
             }
-            Self::Helped(_) => Ok(()),
+            Self::Helped(tardis) => end_by_helper(tardis, &directory, image),
         }
     }
 
@@ -152,7 +152,7 @@ impl Projects {
             used.extend(projects.of(directory.as_fd())?);
         }
         for id in given_out.into_iter().filter(|id| !used.contains(id)) {
-            projects.release(id)?;
+            projects.forget(id)?;
         }
         Ok(())
     }
@@ -160,6 +160,16 @@ impl Projects {
 
 fn direct<'a>(store: &'a OwnedFd, layout: &Layout) -> tardis::Projects<'a> {
     tardis::Projects::new(store.as_fd(), layout.root())
+}
+
+/// Only an image that `tardis` has limited is a project; that shows on the directory itself.
+fn end_by_helper(tardis: &Helper, directory: &OwnedFd, image: &ImagePaths) -> Result<(), Error> {
+    match groot_sys::project_quota::project_id(directory.as_fd()) {
+        Ok(0) | Err(_) => Ok(()),
+        Ok(_) => tardis
+            .run(&["release".as_ref(), "--image-path".as_ref(), image.dir().as_os_str()])
+            .map(drop),
+    }
 }
 
 fn ask_for_limits(tardis: &Helper, image: &ImagePaths, limits: Limits) -> Result<(), Error> {

@@ -76,6 +76,25 @@ pub fn open(argument: &str, options: &SourceOptions) -> Result<Box<dyn ImageSour
     })
 }
 
+/// One name for all spellings of an image argument; `None` where it is not understood. Without the image's
+/// digest or tag this is the tag `latest`, as for a pull.
+pub fn name(argument: &str) -> Option<String> {
+    let absolute = |path: &std::path::Path| {
+        std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
+    };
+    let located = |scheme: &str, located: argument::Located| {
+        let name = located.name.map_or_else(String::new, |name| format!(":{name}"));
+        format!("{scheme}:{}{name}", absolute(&located.path))
+    };
+    Some(match argument::parse(argument).ok()? {
+        Argument::Tarball(path) => absolute(std::path::Path::new(&path)),
+        Argument::Registry(reference) => format!("docker://{reference}"),
+        Argument::OciLayout(image) => located("oci", image),
+        Argument::OciArchive(image) => located("oci-archive", image),
+        Argument::DockerArchive(image) => located("docker-archive", image),
+    })
+}
+
 /// One image: what its layers are and what its configuration says.
 #[derive(Debug, Clone)]
 pub struct Image {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::plan::Planned;
 use super::{Error, Puller};
 use crate::store::limits;
+use crate::store::volumes::Metadata;
 
 /// What is left of a limit while layers come in.
 #[derive(Debug, Default)]
@@ -39,14 +40,14 @@ impl Puller<'_> {
     pub(super) fn check_limit(
         &self,
         planned: &[Planned<'_>],
-        in_store: &[Option<u64>],
+        in_store: &[Option<Metadata>],
     ) -> Result<(), Error> {
         let Some(limit) = self.budget.limit else { return Ok(()) };
         let stacked = self.driver.stacks_volumes();
         let mut sum: u64 = 0;
-        for (layer, size) in planned.iter().zip(in_store) {
+        for (layer, found) in planned.iter().zip(in_store) {
             let blob = layer.layer.size.unwrap_or(0);
-            let counted = size.filter(|_| !stacked).unwrap_or(blob);
+            let counted = found.as_ref().filter(|_| !stacked).map_or(blob, |found| found.size);
             sum = sum.saturating_add(counted);
         }
         if sum <= limit {
@@ -55,7 +56,12 @@ impl Puller<'_> {
         let layers: Vec<(String, u64)> = planned
             .iter()
             .zip(in_store)
-            .map(|(layer, size)| (layer.layer.blob.clone(), size.or(layer.layer.size).unwrap_or(0)))
+            .map(|(layer, found)| {
+                (
+                    layer.layer.blob.clone(),
+                    found.as_ref().map(|found| found.size).or(layer.layer.size).unwrap_or(0),
+                )
+            })
             .collect();
         Err(Error::Quota { sum, limit, largest: limits::named(layers) })
     }

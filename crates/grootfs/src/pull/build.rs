@@ -6,7 +6,8 @@ use super::stream::{Pipe, Stop};
 use super::{Error, Puller};
 use crate::image::{Identity, Layer};
 use crate::store;
-use crate::store::locks::{self, Lock};
+use crate::store::durability;
+use crate::store::locks::{self, Lock, Patience};
 use crate::store::volumes::{self, Metadata};
 
 /// The right to build a volume: nobody else does, and it is not there.
@@ -33,10 +34,15 @@ impl Puller<'_> {
     /// Waits until a volume is ours to build; `None` when somebody else has built it.
     pub(super) fn claim(&self, chain_id: &str) -> Result<Option<Claim>, Error> {
         let layout = &self.store.layout;
-        let lock = locks::acquire_unless(layout, chain_id, locks::Mode::Exclusive, self.interrupt)
-            .map_err(Error::Lock)?
-            .ok_or(Error::Stopped)?;
+        let patience = self.patience();
+        let lock = locks::acquire(layout, chain_id, locks::Mode::Exclusive, &patience)
+            .map_err(Error::Lock)?;
         self.claimed(chain_id, lock)
+    }
+
+    /// How long somebody else's download is waited for.
+    pub(super) fn patience(&self) -> Patience {
+        Patience::of(self.longest_download, self.interrupt)
     }
 
     /// The same without waiting; also `None` when somebody else is building it.
@@ -48,9 +54,15 @@ impl Puller<'_> {
     }
 
     fn claimed(&self, chain_id: &str, lock: Lock) -> Result<Option<Claim>, Error> {
-        if volumes::exists(&self.store.layout, chain_id) {
-            self.log.debug("build-layer.volume-exists", chain_id);
-            return Ok(None);
+        let layout = &self.store.layout;
+        if volumes::exists(layout, chain_id) {
+            if !durability::is_lost(layout, chain_id) {
+                self.log.debug("build-layer.volume-exists", chain_id);
+                return Ok(None);
+            }
+            self.log.info("build-layer.not-on-disk-when-the-power-went", chain_id);
+            durability::discard(self.driver, chain_id)
+                .map_err(|source| Error::Volume { blob: chain_id.to_owned(), source })?;
         }
         Ok(Some(Claim(lock)))
     }
@@ -131,6 +143,7 @@ impl Puller<'_> {
                 blobs: layer.proof.iter().cloned().collect(),
                 diff_id,
                 unchecked: layer.proof.is_some() && !layer.verify,
+                boot: Some(durability::this_boot().to_owned()),
             };
             self.name_volume(&unpacked.name, &planned.chain_id, &metadata)
                 .map_err(|source| Error::Volume { blob: layer.blob.clone(), source })

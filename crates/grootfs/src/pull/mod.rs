@@ -5,11 +5,16 @@
 //! ([`stream`]); several at once where they do not depend on each other ([`schedule`]). A volume
 //! gets its name only when all of its checks hold; what fails is removed at once ([`build`]).
 
+use std::time::Duration;
+
 use crate::driver::limit::Bytes;
 use crate::driver::{self, Driver};
 use crate::image::{self, Image, ImageSource};
 use crate::interrupt::Interrupt;
 use crate::observe::Log;
+use crate::store::durability::{self, Trust};
+use crate::store::intents::Intent;
+use crate::store::locks::{self, Lock, Patience};
 use crate::store::volumes::{self, Metadata};
 use crate::store::{self, Store};
 use crate::unpack;
@@ -29,6 +34,9 @@ mod unknown;
 pub use budget::Budget;
 use plan::Planned;
 use stream::{Pipe, Plumbing, Stop};
+
+/// How often layers that were taken away are pulled again.
+const ROUNDS: usize = 3;
 
 /// Why an image could not be brought into the store.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +99,12 @@ pub enum Error {
         /// Names of layers with their sizes.
         largest: String,
     },
+    /// Layers went away as often as they were pulled.
+    #[error(
+        "layers of the image were removed while it was being pulled, several times: does another program \
+         clean this store all the time?"
+    )]
+    TakenAway,
     /// Another layer failed first, or somebody asked to stop.
     #[error("stopped because another layer failed")]
     Stopped,
@@ -121,6 +135,8 @@ pub struct Puller<'a> {
     pub interrupt: &'a Interrupt,
     /// What is left of the disk limit for the layers.
     pub budget: Budget,
+    /// How long a layer may take, and so how long another process that has it is waited for.
+    pub longest_download: Duration,
     /// How many times its size a layer may grow when it is decompressed; 0 for any.
     pub ratio_limit: u64,
 }
@@ -132,6 +148,8 @@ pub struct Pulled {
     pub volumes: Vec<String>,
     /// Bytes of all of them together.
     pub size: u64,
+    /// Whether some were not in the store before.
+    pub brought_in: bool,
 }
 
 impl Pulled {
@@ -142,35 +160,81 @@ impl Pulled {
 }
 
 impl Puller<'_> {
-    /// Brings the missing layers of an image into the store.
-    ///
-    /// The caller holds the global lock, shared.
-    pub fn pull(&self, image: &Image) -> Result<Pulled, Error> {
+    /// Brings the missing layers of an image into the store. Returns with the global lock, shared: as long
+    /// as it is held, no `clean` takes them away.
+    pub fn pull(&self, image: &Image) -> Result<(Pulled, Lock), Error> {
         let stop = Stop::new(self.interrupt);
+        let lock = self.lock()?;
         let Some(planned) = plan::plan(image) else {
-            return self.pull_unknown(&image.layers, &stop);
+            // Nobody knows the names of these layers before they are there, so the lock has to do.
+            let pulled = self.pull_unknown(&image.layers, &stop)?;
+            return Ok((Pulled { brought_in: true, ..pulled }, lock));
         };
-        let mut missing: Vec<&Planned<'_>> = Vec::new();
-        let mut sizes = Vec::with_capacity(planned.len());
-        for layer in &planned {
-            if volumes::exists(&self.store.layout, &layer.chain_id) {
-                sizes.push(Some(self.check_record(layer, &stop)?));
-                continue;
-            }
-            sizes.push(None);
-            if !missing.iter().any(|other| other.chain_id == layer.chain_id) {
-                missing.push(layer);
-            }
+        let found = self.look(&planned)?;
+        self.check_limit(&planned, &found)?;
+        found.iter().flatten().for_each(|metadata| self.spend(metadata.size));
+        if found.iter().all(Option::is_some) && !self.has_unproven(&planned, &found) {
+            return Ok((Self::pulled(&planned, found), lock));
         }
-        self.check_limit(&planned, &sizes)?;
-        sizes.iter().flatten().for_each(|size| self.spend(*size));
-        self.build_missing(&planned, &missing, &stop)?;
+        self.pull_missing(&planned, found, lock, &stop)
+    }
+
+    /// Lets go of the lock while layers come in.
+    fn pull_missing(
+        &self,
+        planned: &[Planned<'_>],
+        mut found: Vec<Option<Metadata>>,
+        mut lock: Lock,
+        stop: &Stop,
+    ) -> Result<(Pulled, Lock), Error> {
+        let names: Vec<String> = planned.iter().map(|layer| layer.chain_id.clone()).collect();
+        let _intent = Intent::register(&self.store.layout, &names).map_err(Error::Lock)?;
+        for _ in 0..ROUNDS {
+            drop(lock);
+            self.prove(planned, &found, stop)?;
+            let mut missing: Vec<&Planned<'_>> = Vec::new();
+            for (layer, found) in planned.iter().zip(&found) {
+                let listed = missing.iter().any(|other| other.chain_id == layer.chain_id);
+                if found.is_none() && !listed {
+                    missing.push(layer);
+                }
+            }
+            self.build_missing(planned, &missing, stop)?;
+            lock = self.lock()?;
+            found = self.look(planned)?;
+            if found.iter().all(Option::is_some) {
+                let pulled = Self::pulled(planned, found);
+                return Ok((Pulled { brought_in: true, ..pulled }, lock));
+            }
+            // A `clean` of the original's has taken some: it does not know what we intend.
+        }
+        Err(Error::TakenAway)
+    }
+
+    fn lock(&self) -> Result<Lock, Error> {
+        locks::global_shared(&self.store.layout, &Patience::short(self.interrupt))
+            .map_err(Error::Lock)
+    }
+
+    /// What is known about the layers that are in the store. The caller holds the lock.
+    fn look(&self, planned: &[Planned<'_>]) -> Result<Vec<Option<Metadata>>, Error> {
+        let layout = &self.store.layout;
+        let mut found = Vec::with_capacity(planned.len());
+        for layer in planned {
+            let name = &layer.chain_id;
+            let there = volumes::exists(layout, name) && !durability::is_cut_off(layout, name);
+            let metadata = there.then(|| self.metadata(layer)).transpose()?;
+            found.push(metadata.filter(|found| durability::trust(found) != Trust::Lost));
+        }
+        Ok(found)
+    }
+
+    fn pulled(planned: &[Planned<'_>], found: Vec<Option<Metadata>>) -> Pulled {
         let mut pulled = Pulled::default();
-        for (layer, size) in planned.iter().zip(sizes) {
-            let size = size.map_or_else(|| Ok(self.metadata(layer)?.size), Ok)?;
-            pulled.push(layer.chain_id.clone(), size);
+        for (layer, metadata) in planned.iter().zip(found) {
+            pulled.push(layer.chain_id.clone(), metadata.map_or(0, |metadata| metadata.size));
         }
-        Ok(pulled)
+        pulled
     }
 
     fn metadata(&self, planned: &Planned<'_>) -> Result<Metadata, Error> {
@@ -178,24 +242,44 @@ impl Puller<'_> {
             .map_err(|source| Error::Volume { blob: planned.layer.blob.clone(), source })
     }
 
-    /// Looks whether a volume that is there may stand for a layer; returns the volume's size.
+    /// Whether some volume that is there may not stand for its layer yet.
+    fn has_unproven(&self, planned: &[Planned<'_>], found: &[Option<Metadata>]) -> bool {
+        let mut pairs = planned.iter().zip(found);
+        pairs.any(|(layer, found)| found.as_ref().is_some_and(|found| unproven(layer, found)))
+    }
+
+    /// Looks whether the volumes that are there may stand for their layers.
     ///
     /// A configuration can claim any diff id, also that of somebody else's layer that it has no
     /// right to read. So a volume remembers of which blobs it was made, and another blob is
     /// fetched and checked before the volume stands for it too. Volumes without a record, made by
     /// the original, are trusted.
-    fn check_record(&self, planned: &Planned<'_>, stop: &Stop) -> Result<u64, Error> {
+    fn prove(
+        &self,
+        planned: &[Planned<'_>],
+        found: &[Option<Metadata>],
+        stop: &Stop,
+    ) -> Result<(), Error> {
+        for (layer, found) in planned.iter().zip(found) {
+            if let Some(metadata) = found.as_ref().filter(|found| unproven(layer, found)) {
+                self.prove_one(layer, metadata, stop)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn prove_one(
+        &self,
+        planned: &Planned<'_>,
+        metadata: &Metadata,
+        stop: &Stop,
+    ) -> Result<(), Error> {
         let layer = planned.layer;
-        let mut metadata = self.metadata(planned)?;
-        let size = metadata.size;
-        let Some(proof) = layer.proof.as_ref().filter(|_| layer.verify) else { return Ok(size) };
         if metadata.unchecked {
             let chain_id = planned.chain_id.clone();
             return Err(Error::Unchecked { blob: layer.blob.clone(), chain_id });
         }
-        if metadata.blobs.is_empty() || metadata.blobs.contains(proof) {
-            return Ok(size);
-        }
+        let Some(proof) = &layer.proof else { return Ok(()) };
         self.log.info("build-layer.checking-other-blob", proof);
         let check = || {
             std::thread::scope(|scope| {
@@ -204,13 +288,21 @@ impl Puller<'_> {
             })
         };
         self.elsewhere(layer, check(), check)?;
+        let mut metadata = metadata.clone();
         metadata.blobs.push(proof.clone());
         volumes::write_metadata(&self.store.layout, &planned.chain_id, &metadata)
-            .map_err(|source| Error::Volume { blob: layer.blob.clone(), source })?;
-        Ok(size)
+            .map_err(|source| Error::Volume { blob: layer.blob.clone(), source })
     }
 
     fn plumbing<'s>(&'s self, stop: &'s Stop) -> Plumbing<'s> {
         Plumbing { source: self.source, stop, ratio_limit: self.ratio_limit }
     }
+}
+
+/// Whether a volume may not stand for a layer without a look at the layer's bytes.
+fn unproven(planned: &Planned<'_>, metadata: &Metadata) -> bool {
+    let Some(proof) = planned.layer.proof.as_ref().filter(|_| planned.layer.verify) else {
+        return false;
+    };
+    metadata.unchecked || !(metadata.blobs.is_empty() || metadata.blobs.contains(proof))
 }

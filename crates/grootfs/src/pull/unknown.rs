@@ -10,7 +10,7 @@ use super::{Error, Pulled, Puller};
 use crate::image::Layer;
 use crate::image::digest::Digest;
 use crate::store::volumes::{self, Metadata};
-use crate::store::{self, locks};
+use crate::store::{self, durability, locks};
 
 impl Puller<'_> {
     /// Brings the layers in, one after the other: the place of each depends on those below.
@@ -37,7 +37,7 @@ impl Puller<'_> {
         };
         let Ok(diff_id) = diff_id.parse::<Digest>() else { return Ok(None) };
         let name = chain_id(parent, &diff_id);
-        if !volumes::exists(layout, &name) {
+        if !volumes::exists(layout, &name) || durability::is_lost(layout, &name) {
             return Ok(None);
         }
         let metadata = volumes::metadata(layout, &name).map_err(in_volume)?;
@@ -50,10 +50,9 @@ impl Puller<'_> {
     fn learn(&self, layer: &Layer, below: &[String], stop: &Stop) -> Result<(String, u64), Error> {
         let parent = below.last().map(String::as_str);
         let layout = &self.store.layout;
-        let key = format!("blob-{}", layer.blob);
-        let _lock = locks::acquire_unless(layout, &key, locks::Mode::Exclusive, self.interrupt)
-            .map_err(Error::Lock)?
-            .ok_or(Error::Stopped)?;
+        let _lock =
+            locks::acquire(layout, &lock_key(layer), locks::Mode::Exclusive, &self.patience())
+                .map_err(Error::Lock)?;
         if let Some(found) = self.known(layer, parent)? {
             return Ok(found);
         }
@@ -67,10 +66,11 @@ impl Puller<'_> {
         below: &[String],
         stop: &Stop,
     ) -> Result<(String, u64), Error> {
+        let layout = &self.store.layout;
         let parent = below.last().map(String::as_str);
         let in_volume = |source: store::Error| Error::Volume { blob: layer.blob.clone(), source };
-        let hex = layer.digest.as_ref().map_or("layer", Digest::hex);
-        let incomplete = volumes::incomplete_name(hex);
+        // The name of the lock that is held, by which `clean` sees that somebody is at it.
+        let incomplete = volumes::incomplete_name(&lock_key(layer));
         let learned = self
             .driver
             .create_volume(parent, &incomplete)
@@ -94,7 +94,11 @@ impl Puller<'_> {
                     blobs: self.blobs_of(&name, layer),
                     diff_id: Some(diff_id.to_string()),
                     unchecked: false,
+                    boot: Some(durability::this_boot().to_owned()),
                 };
+                if volumes::exists(layout, &name) && durability::is_lost(layout, &name) {
+                    durability::discard(self.driver, &name).map_err(in_volume)?;
+                }
                 self.name_volume(&incomplete, &name, &metadata).map_err(in_volume)?;
                 Ok((name, filled.bytes))
             });
@@ -118,4 +122,9 @@ impl Puller<'_> {
         }
         blobs
     }
+}
+
+/// The lock of a layer whose name in the store is not known yet.
+fn lock_key(layer: &Layer) -> String {
+    format!("blob-{}", layer.digest.as_ref().map_or("layer", Digest::hex))
 }

@@ -1,6 +1,10 @@
-//! Which volumes an image uses: `meta/dependencies/image:<id>.json` (contract 3.4).
+//! Which volumes an image uses: `meta/dependencies/image:<id>.json` for a root file system, and
+//! `baseimage:<image>.json` for an image as it was last pulled (contract 3.4).
 
 use std::fs;
+use std::path::PathBuf;
+
+use sha2::Digest;
 
 use super::id::ImageId;
 use super::layout::Layout;
@@ -25,6 +29,37 @@ pub fn read(layout: &Layout, id: &ImageId) -> Result<Option<Vec<String>>, Error>
         path,
         why: error.to_string(),
     })
+}
+
+/// Longest name of a record that is spelled out; file names end at 255 bytes.
+const LONGEST_NAME: usize = 200;
+
+/// The file of an image as it was last pulled.
+fn base_image(layout: &Layout, name: &str) -> PathBuf {
+    let name = if name.len() > LONGEST_NAME {
+        let hash = sha2::Sha256::digest(name.as_bytes());
+        hash.iter().fold("sha256-".to_owned(), |text, byte| format!("{text}{byte:02x}"))
+    } else {
+        name.replace('/', "__")
+    };
+    layout.dependencies().join(format!("baseimage:{name}.json"))
+}
+
+/// Remembers which volumes an image had when it was pulled, for `clean.ignore_images`. Costs a look where
+/// nothing has changed.
+pub fn write_base_image(layout: &Layout, name: &str, volumes: &[String]) -> Result<(), Error> {
+    let text = serde_json::to_string(volumes).map_err(|e| Error::Message(e.to_string()))?;
+    let path = base_image(layout, name);
+    match fs::read(&path) {
+        Ok(found) if found == text.as_bytes() => Ok(()),
+        _ => volumes::write_atomically(layout, &path, text.as_bytes()),
+    }
+}
+
+/// The volumes of an image as it was last pulled; none when nothing, or nonsense, is written about it.
+pub fn of_base_image(layout: &Layout, name: &str) -> Vec<String> {
+    let bytes = fs::read(base_image(layout, name)).unwrap_or_default();
+    serde_json::from_slice(&bytes).unwrap_or_default()
 }
 
 /// Forgets the volumes of an image. May be repeated.

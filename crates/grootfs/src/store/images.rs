@@ -15,10 +15,12 @@ use rustix::io::Errno;
 
 use super::id::ImageId;
 use super::layout::{GARBAGE, ImagePaths, Layout};
+use super::locks::Patience;
 use super::{Doing, Error, Store, dependencies, limits, locks, volumes};
 use crate::driver::limit::Limit;
 use crate::driver::{Change, Driver, Mount, NewRoot};
 use crate::error::{AtPath, PathError};
+use crate::interrupt::Interrupt;
 use crate::userns;
 
 /// What a new root file system is made of.
@@ -123,7 +125,7 @@ pub fn limit(
     change: &Change,
 ) -> Result<(), Error> {
     // `clean` gives project ids back that no image has: not while one is being given out.
-    let _global = locks::acquire(&store.layout, locks::GLOBAL, locks::Mode::Shared)?;
+    let _global = locks::global_shared(&store.layout, &Patience::short(&Interrupt::default()))?;
     let paths = store.layout.image(id);
     let Some(_lock) = lock_image(paths.dir())? else { return Err(Error::NotFound(id.clone())) };
     let volumes = dependencies::read(&store.layout, id)?.unwrap_or_default();

@@ -13,6 +13,7 @@ use super::{Doing, Error, gc, id::ImageId, images, locks, namespace, volumes};
 use crate::driver::Driver;
 use crate::error::AtPath;
 use crate::idmap::{IdMappings, Owner};
+use crate::interrupt::Interrupt;
 use crate::observe::Log;
 
 /// Smallest file system that the original agreed to make (contract 1.6).
@@ -204,7 +205,8 @@ pub fn delete_store(layout: &Layout, driver: &dyn Driver) -> Result<(), Error> {
         return Ok(());
     }
     let refusing = "failed to lock - refusing to delete possibly corrupted store";
-    let lock = locks::acquire(layout, locks::GLOBAL, locks::Mode::Exclusive).doing(refusing)?;
+    let patience = locks::Patience::short(&Interrupt::default());
+    let lock = locks::global_exclusive(layout, &patience).doing(refusing)?;
     let store = super::Store { layout: layout.clone(), mappings: IdMappings::default() };
     for path in images::list(layout).doing("listing images")? {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();

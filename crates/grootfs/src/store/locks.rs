@@ -4,18 +4,24 @@
 //!
 //! | who | key | mode | held |
 //! |---|---|---|---|
-//! | create | [`GLOBAL`] | shared | until the image and its dependency file are written |
+//! | create, pull | [`GLOBAL`] | shared | while it looks which layers are there, and again until the image and its dependency file are written; not while layers come in (see [`super::intents`]) |
 //! | create, each missing layer | its chain id | exclusive | while the layer is pulled |
-//! | clean | [`GLOBAL`] | exclusive | while unused volumes are found and renamed |
+//! | clean | `groot-gc-lock` | exclusive | to the end: one clean at a time |
+//! | clean | [`GLOBAL`] | exclusive | while unused volumes are found and renamed, a slice at a time |
 //! | delete-store | [`GLOBAL`] | exclusive | to the end |
-//! | create, delete of one image | the directory `images/<id>` itself | exclusive | while it is made or moved |
+//! | limit | [`GLOBAL`] | shared | to the end |
+//! | create, delete, limit of one image | the directory `images/<id>` itself | exclusive | while it is made, moved or changed |
 //!
-//! Rule against deadlocks: wait for a layer lock only while holding no other layer lock.
+//! Rule against deadlocks: wait for a layer lock only while holding no other lock.
+//!
+//! `flock` is not fair: under a stream of shared holders nobody gets the global lock exclusively.
+//! So everybody passes through a gate in front of it, and who wants it alone closes the gate, but
+//! never for longer than [`GATE_CLOSED`] at a time.
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
@@ -27,6 +33,20 @@ use crate::interrupt::Interrupt;
 
 /// Key of the lock between those who use volumes and those who take them away.
 pub const GLOBAL: &str = "global-groot-lock";
+
+/// Key of the lock between cleans; the name is that of the later releases (contract B5).
+pub const CLEAN: &str = "groot-gc-lock";
+
+/// Key of the lock between processes that write layers to disk.
+pub const SETTLE: &str = "groot-settle-lock";
+
+/// Key of the gate in front of [`GLOBAL`].
+const GATE: &str = "global-groot-gate";
+
+/// How long the gate is closed at most, and how long it is open until it is closed again: creates wait
+/// no longer than the first.
+const GATE_CLOSED: Duration = Duration::from_millis(40);
+const GATE_OPEN: Duration = Duration::from_millis(80);
 
 /// Pauses between two looks at a lock: short at first, never so long that a person notices.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
@@ -41,51 +61,80 @@ pub enum Mode {
     Exclusive,
 }
 
+/// How long somebody waits for a lock.
+#[derive(Debug, Clone)]
+pub struct Patience {
+    /// Longest time.
+    pub limit: Duration,
+    /// What ends it early.
+    pub interrupt: Interrupt,
+}
+
+impl Patience {
+    /// For a lock that nobody holds for long: a minute, after which something is wrong.
+    pub fn short(interrupt: &Interrupt) -> Self {
+        Self::of(Duration::from_secs(60), interrupt)
+    }
+
+    /// A time of one's own.
+    pub fn of(limit: Duration, interrupt: &Interrupt) -> Self {
+        Self { limit, interrupt: interrupt.clone() }
+    }
+}
+
 /// A lock that is held until it is dropped.
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
 }
 
-/// Waits for a lock.
-pub fn acquire(layout: &Layout, key: &str, mode: Mode) -> Result<Lock, Error> {
-    let file = open(layout, key)?;
-    let operation = match mode {
-        Mode::Shared => FlockOperation::LockShared,
-        Mode::Exclusive => FlockOperation::LockExclusive,
-    };
+/// Takes the global lock together with others.
+pub fn global_shared(layout: &Layout, patience: &Patience) -> Result<Lock, Error> {
+    let _gate = acquire(layout, GATE, Mode::Shared, patience)?;
+    acquire(layout, GLOBAL, Mode::Shared, patience)
+}
+
+/// Takes the global lock alone.
+pub fn global_exclusive(layout: &Layout, patience: &Patience) -> Result<Lock, Error> {
+    let until = Instant::now() + patience.limit;
     loop {
-        match flock(&file, operation) {
-            Ok(()) => return Ok(Lock { _file: file }),
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(failure(layout, key, "flock", errno.into())),
+        let gate = acquire(layout, GATE, Mode::Exclusive, patience)?;
+        let closed = Patience::of(GATE_CLOSED, &patience.interrupt);
+        match acquire(layout, GLOBAL, Mode::Exclusive, &closed) {
+            Err(Error::LockTimeout { key, holder, .. }) if Instant::now() >= until => {
+                return Err(Error::LockTimeout { key, after: patience.limit, holder });
+            }
+            Err(Error::LockTimeout { .. }) => {}
+            other => return other,
+        }
+        drop(gate);
+        if patience.interrupt.wait(GATE_OPEN) {
+            return Err(Error::Interrupted);
         }
     }
 }
 
-/// Waits for a lock, but not longer than nobody asks to stop; then `None`.
-pub fn acquire_unless(
-    layout: &Layout,
-    key: &str,
-    mode: Mode,
-    interrupt: &Interrupt,
-) -> Result<Option<Lock>, Error> {
-    let file = open(layout, key)?;
+/// Waits for a lock, for some time.
+pub fn acquire(layout: &Layout, key: &str, mode: Mode, patience: &Patience) -> Result<Lock, Error> {
     let operation = match mode {
         Mode::Shared => FlockOperation::NonBlockingLockShared,
         Mode::Exclusive => FlockOperation::NonBlockingLockExclusive,
     };
+    let mut waiting: Option<Instant> = None;
     // flock(2) cannot wait for two things at once, so it is asked again and again.
     let mut pause = SHORTEST_PAUSE;
     loop {
-        match flock(&file, operation) {
-            Ok(()) => return Ok(Some(Lock { _file: file })),
-            Err(Errno::WOULDBLOCK) => {}
-            Err(Errno::INTR) => continue,
-            Err(errno) => return Err(failure(layout, key, "flock", errno.into())),
+        let file = open(layout, key)?;
+        if let Some(lock) = try_lock(layout, key, file, operation)? {
+            return Ok(lock);
         }
-        if interrupt.wait(pause) {
-            return Ok(None);
+        let since = *waiting.get_or_insert_with(Instant::now);
+        if since.elapsed() >= patience.limit {
+            let holder = holder(layout, key);
+            return Err(Error::LockTimeout { key: key.to_owned(), after: patience.limit, holder });
+        }
+        if patience.interrupt.wait(pause) {
+            return Err(Error::Interrupted);
         }
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
@@ -93,12 +142,65 @@ pub fn acquire_unless(
 
 /// Takes a lock exclusively if nobody holds it; `None` otherwise. Never waits.
 pub fn try_acquire(layout: &Layout, key: &str) -> Result<Option<Lock>, Error> {
-    let file = open(layout, key)?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(Lock { _file: file })),
-        Err(Errno::WOULDBLOCK) => Ok(None),
+    loop {
+        let file = open(layout, key)?;
+        match try_lock(layout, key, file, FlockOperation::NonBlockingLockExclusive) {
+            // Taken, or taken away under us; the second is told from the first by looking again.
+            Ok(None) if !is_held(layout, key)? => {}
+            other => return other,
+        }
+    }
+}
+
+/// Whether a key is not that of a layer.
+pub fn is_of_store(key: &str) -> bool {
+    [GLOBAL, GATE, CLEAN, SETTLE].contains(&key)
+}
+
+/// Removes the file of a lock that nobody holds and nobody will want soon.
+pub fn forget(layout: &Layout, key: &str) -> Result<(), Error> {
+    // Whoever opened the file before finds out, when he has it, that it is gone.
+    let Some(_lock) = try_acquire(layout, key)? else { return Ok(()) };
+    match std::fs::remove_file(layout.lock(key)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(failure(layout, key, "unlink", error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether somebody holds a lock at this moment.
+pub fn is_held(layout: &Layout, key: &str) -> Result<bool, Error> {
+    let file = match File::open(layout.lock(key)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        other => other.map_err(|error| failure(layout, key, "open", error))?,
+    };
+    match flock(&file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(false),
+        Err(Errno::WOULDBLOCK) => Ok(true),
         Err(errno) => Err(failure(layout, key, "flock", errno.into())),
     }
+}
+
+/// Takes the lock if it is free, and if its file is still the one that others will open.
+fn try_lock(
+    layout: &Layout,
+    key: &str,
+    file: File,
+    operation: FlockOperation,
+) -> Result<Option<Lock>, Error> {
+    loop {
+        match flock(&file, operation) {
+            Ok(()) => break,
+            Err(Errno::WOULDBLOCK) => return Ok(None),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(failure(layout, key, "flock", errno.into())),
+        }
+    }
+    let opened = file.metadata().map_err(|error| failure(layout, key, "fstat", error))?;
+    let same = std::fs::symlink_metadata(layout.lock(key))
+        .is_ok_and(|found| found.ino() == opened.ino() && found.dev() == opened.dev());
+    Ok(same.then_some(Lock { _file: file }))
 }
 
 fn open(layout: &Layout, key: &str) -> Result<File, Error> {
@@ -129,4 +231,104 @@ fn give_to_owner(layout: &Layout, file: &File) -> io::Result<()> {
 fn failure(layout: &Layout, key: &str, operation: &'static str, error: io::Error) -> Error {
     let source = PathError { operation, path: layout.lock(key), error };
     Error::Lock { key: key.to_owned(), source }
+}
+
+/// The process that holds a lock, where `/proc/locks` tells.
+fn holder(layout: &Layout, key: &str) -> Option<u32> {
+    let file = std::fs::metadata(layout.lock(key)).ok()?;
+    holder_in(&std::fs::read_to_string("/proc/locks").ok()?, file.dev(), file.ino())
+}
+
+/// Finds it in a table with lines like `1: FLOCK  ADVISORY  WRITE 1234 08:01:5678 0 EOF`.
+fn holder_in(table: &str, device: u64, inode: u64) -> Option<u32> {
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    let place = format!("{major:02x}:{minor:02x}:{inode}");
+    table.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        match fields.as_slice() {
+            [_, "FLOCK", _, _, pid, found, ..] if *found == place => pid.parse().ok(),
+            _ => None,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layout(directory: &tempfile::TempDir) -> Layout {
+        let layout = Layout::new(directory.path().to_owned());
+        std::fs::create_dir(layout.locks()).unwrap();
+        layout
+    }
+
+    fn patience(milliseconds: u64) -> Patience {
+        Patience::of(Duration::from_millis(milliseconds), &Interrupt::default())
+    }
+
+    #[test]
+    fn waiting_ends_and_names_the_holder() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = layout(&directory);
+        let held = acquire(&layout, "a/b", Mode::Exclusive, &patience(0)).unwrap();
+        assert!(is_held(&layout, "a/b").unwrap());
+        assert!(try_acquire(&layout, "a/b").unwrap().is_none());
+        let error = acquire(&layout, "a/b", Mode::Shared, &patience(5)).unwrap_err().to_string();
+        assert!(
+            error.starts_with("timed out waiting for the 'a/b' file lock after '5ms'"),
+            "{error}"
+        );
+        drop(held);
+        assert!(!is_held(&layout, "a/b").unwrap());
+        assert!(try_acquire(&layout, "a/b").unwrap().is_some());
+    }
+
+    #[test]
+    fn a_lock_whose_file_is_gone_is_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = layout(&directory);
+        let opened_before = open(&layout, "x").unwrap();
+        forget(&layout, "x").unwrap();
+        assert!(!layout.lock("x").exists());
+        let operation = FlockOperation::NonBlockingLockExclusive;
+        assert!(try_lock(&layout, "x", opened_before, operation).unwrap().is_none());
+        let held = try_acquire(&layout, "x").unwrap();
+        forget(&layout, "x").unwrap();
+        assert!(layout.lock("x").exists() && held.is_some());
+    }
+
+    #[test]
+    fn alone_among_many() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = layout(&directory);
+        let stop = Interrupt::default();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                let (layout, stop) = (&layout, &stop);
+                scope.spawn(move || {
+                    // Always three of four hold it.
+                    while !stop.is_stopped() {
+                        let lock = global_shared(layout, &patience(5000)).unwrap();
+                        std::thread::sleep(Duration::from_millis(4));
+                        drop(lock);
+                    }
+                });
+            }
+            for _ in 0..20 {
+                drop(global_exclusive(&layout, &patience(5000)).unwrap());
+            }
+            stop.stop();
+        });
+    }
+
+    #[test]
+    fn holders_are_found() {
+        let table = "1: FLOCK  ADVISORY  WRITE 77 08:01:5678 0 EOF\n\
+                     1: -> FLOCK  ADVISORY  WRITE 78 08:01:5678 0 EOF\n\
+                     2: POSIX  ADVISORY  READ 79 08:01:5679 0 EOF\n";
+        let device = rustix::fs::makedev(8, 1);
+        assert_eq!(holder_in(table, device, 5678), Some(77));
+        assert_eq!(holder_in(table, device, 5679), None);
+        assert_eq!(holder_in("garbage", device, 1), None);
+    }
 }

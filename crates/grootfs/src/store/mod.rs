@@ -4,16 +4,19 @@
 //! or a whole; what it leaves half-made has a name that [`gc`] knows.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::driver;
 use crate::error::PathError;
 use crate::idmap::{IdMappings, Owner};
 
 pub mod dependencies;
+pub mod durability;
 pub mod gc;
 pub mod id;
 pub mod images;
 pub mod init;
+pub mod intents;
 pub mod layout;
 pub mod limits;
 pub mod locks;
@@ -53,6 +56,23 @@ pub enum Error {
         /// Why.
         source: PathError,
     },
+    /// A lock was not to be had in time.
+    #[error(
+        "timed out waiting for the '{key}' file lock after '{}'{}",
+        spoken(*after),
+        holder.map_or_else(String::new, |pid| format!(" (process {pid} holds it)"))
+    )]
+    LockTimeout {
+        /// Which lock.
+        key: String,
+        /// How long was waited.
+        after: Duration,
+        /// Who has it, where the kernel tells.
+        holder: Option<u32>,
+    },
+    /// Somebody asked to stop while a lock was waited for.
+    #[error("interrupted")]
+    Interrupted,
     /// The driver.
     #[error(transparent)]
     Driver(#[from] driver::Error),
@@ -97,6 +117,15 @@ pub enum Error {
     /// Anything else, said in one sentence.
     #[error("{0}")]
     Message(String),
+}
+
+/// A time as the original wrote it: `3s`.
+fn spoken(time: Duration) -> String {
+    if time.subsec_millis() == 0 {
+        format!("{}s", time.as_secs())
+    } else {
+        format!("{}ms", time.as_millis())
+    }
 }
 
 /// Adds what was being done to an error of this room.

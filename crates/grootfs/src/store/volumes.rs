@@ -1,10 +1,10 @@
 //! Layers on disk: names, sizes, publishing.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +32,9 @@ pub struct Metadata {
     /// Whether nobody checked the bytes (`--skip-layer-validation`).
     #[serde(rename = "Unchecked", default, skip_serializing_if = "std::ops::Not::not")]
     pub unchecked: bool,
+    /// The boot in which it was written, until it is known to be on disk.
+    #[serde(rename = "Boot", default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<String>,
 }
 
 /// Whether a volume is there and whole.
@@ -73,11 +76,27 @@ pub fn read_metadata(layout: &Layout, name: &str) -> Result<Metadata, Error> {
     })
 }
 
-/// What is known about a volume that is there. Metadata that is lost or broken is measured and
+/// How exactly the time of the last use is known: not every create writes.
+const USE_IS_NEW: Duration = Duration::from_secs(60);
+
+/// Makes the time of a volume's metadata that of its last use, by which `clean --keep-recent` chooses.
+fn remember_use(path: &Path) {
+    let now = SystemTime::now();
+    let age = fs::metadata(path).and_then(|found| found.modified());
+    if age.is_ok_and(|at| now.duration_since(at).is_ok_and(|age| age > USE_IS_NEW)) {
+        // A wish and no need: a store that cannot be written to works.
+        let _ = File::open(path).and_then(|file| file.set_modified(now));
+    }
+}
+
+/// What is known about a volume that is there, for somebody who is going to use it. Metadata that is lost or broken is measured and
 /// written again: one missing file must not keep every image on that layer from starting.
 pub fn metadata(layout: &Layout, name: &str) -> Result<Metadata, Error> {
     match read_metadata(layout, name) {
-        Ok(metadata) => Ok(metadata),
+        Ok(metadata) => {
+            remember_use(&layout.volume_metadata(name));
+            Ok(metadata)
+        }
         Err(_) => {
             let size = apparent_size(&layout.volume(name))?;
             let metadata = Metadata { size, ..Metadata::default() };

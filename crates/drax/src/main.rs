@@ -1,0 +1,109 @@
+//! The set-uid program: quota groups for users who are not root.
+//!
+//! It runs as root on behalf of somebody who is not. What it trusts and what it does first is in
+//! [`groot_sys::setuid`].
+//!
+//! The original started the program that `--btrfs-bin` named, as root, whoever asked. Here the flag
+//! is taken and never looked at: everything is a system call, and no program is started.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+use groot_sys::setuid::{self, Caller, restriction};
+
+use crate::words::{Known, Words, Wrong};
+
+mod commands;
+mod subvolume;
+mod words;
+
+const HELP: &str = "\
+drax - limits the disk of root file systems on btrfs, by quota groups
+
+usage: drax [--log-timestamp-format unix-epoch|rfc3339] <command> [flags]
+
+  limit --volume-path <path> --disk-limit-bytes <n> [--exclude-image-from-quota]
+      limits what an image may hold, with its layers or without; 0 is no limit
+  stats --volume-path <path> [--force-sync] [--json]
+      prints what an image holds, as a table or as JSON
+  list <path>
+      prints the subvolumes of an image or a layer, those inside others first
+  destroy --volume-path <path>
+      removes quota groups whose subvolumes are gone
+
+<path> is <store>/images/<id>/rootfs or <store>/images/<id>/snapshot; for `list` and `destroy` also
+<store>/images/<id> or <store>/volumes/<id>.
+
+  --help, -h; --version, -v
+  --btrfs-bin <path>  is taken and not used: no program is started
+
+It needs the rights of root: `chown root` and `chmod u+s` let other users call it for the stores
+that they own.
+";
+
+const KNOWN: Known = Known {
+    valued: &["btrfs-bin", "log-timestamp-format", "volume-path", "disk-limit-bytes"],
+    switches: &["exclude-image-from-quota", "force-sync", "json", "help", "h", "version", "v"],
+    commands: &["limit", "stats", "list", "destroy", "help", "h"],
+};
+
+fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if let Err(error) = setuid::harden() {
+        return print(format!("{error}\n"), ExitCode::FAILURE);
+    }
+    match answer(arguments) {
+        Ok(text) => print(text, ExitCode::SUCCESS),
+        Err(Wrong::Command(name)) => {
+            print(format!("No help topic for '{name}'\n"), ExitCode::from(3))
+        }
+        Err(Wrong::Other(text)) => print(format!("{text}\n"), ExitCode::FAILURE),
+    }
+}
+
+/// Does what is asked, and returns what is to be printed.
+fn answer(arguments: Vec<OsString>) -> Result<Vec<u8>, Wrong> {
+    let words = Words::read(arguments, &KNOWN)?;
+    if words.is_on("version")? || words.is_on("v")? {
+        return Ok(b"drax version 0.1.0\n".to_vec());
+    }
+    let help = words.is_on("help")? || words.is_on("h")?;
+    if help || matches!(words.command.as_str(), "" | "help" | "h") {
+        return Ok(HELP.into());
+    }
+    let caller = Caller::take_over().map_err(Wrong::other)?.ok_or_else(|| {
+        Wrong::other(
+            "drax has not the rights of root: its set-uid bit is missing, or the file system that \
+             it lies on is mounted with `nosuid`. Do `chown root` and then `chmod u+s` on it",
+        )
+    })?;
+    if restriction::refuses(caller) {
+        return Err(Wrong::Other(restriction::explanation("Drax", caller)));
+    }
+    check_log_format(&words)?;
+    match words.command.as_str() {
+        "limit" => commands::limit(caller, &words),
+        "stats" => commands::stats(caller, &words),
+        "list" => commands::list(caller, &words),
+        _ => commands::destroy(caller, &words),
+    }
+}
+
+/// There are no log lines to format: what goes wrong is the answer.
+fn check_log_format(words: &Words) -> Result<(), Wrong> {
+    match words.get("log-timestamp-format").map(|format| format.to_str()) {
+        None | Some(Some("unix-epoch" | "rfc3339")) => Ok(()),
+        Some(_) => Err(Wrong::other("flag --log-timestamp-format takes `unix-epoch` or `rfc3339`")),
+    }
+}
+
+/// Everything goes to standard output, errors too: that is where callers look for them.
+fn print(text: impl AsRef<[u8]>, code: ExitCode) -> ExitCode {
+    let mut out = std::io::stdout();
+    match out.write_all(text.as_ref()).and_then(|()| out.flush()) {
+        Ok(()) => code,
+        // Nobody is left to tell.
+        Err(_) => ExitCode::FAILURE,
+    }
+}

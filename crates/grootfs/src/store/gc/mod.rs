@@ -1,0 +1,287 @@
+//! Cleaning: layers that no image uses, and what killed processes left behind.
+//!
+//! Two phases, as in the original. Under the global lock, held alone, unused volumes get names that
+//! begin with `gc.`: a slice at a time, so that no create waits long. Afterwards, without that lock,
+//! everything of such a name is removed. What goes and what stays is decided in [`judge`]; what else killed
+//! processes leave is in [`leftovers`].
+
+use std::fs;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use super::layout::{GARBAGE, ImagePaths, Layout};
+use super::locks::{self, Patience};
+use super::{Doing, Error, Store, images, volumes};
+use crate::driver::Driver;
+use crate::error::AtPath;
+use crate::interrupt::Interrupt;
+use crate::observe::Log;
+
+mod judge;
+mod leftovers;
+
+pub use judge::{Judged, Verdict};
+
+/// How long a create waits at most for a slice of a clean.
+const SLICE: Duration = Duration::from_millis(30);
+
+/// Longest time of a clean (contract B5); what is left then is left to the next one.
+const TIME_LIMIT: Duration = Duration::from_secs(600);
+
+/// Volumes that are removed at the same time, at most.
+const WORKERS: usize = 4;
+
+/// What is to be cleaned.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    /// Bytes below which nothing is removed; 0: always.
+    pub threshold: u64,
+    /// Whether the bytes that limits promise count with those of the layers.
+    pub counts_promised: bool,
+    /// Whether only as much is removed as the threshold asks for, least recently used first.
+    pub keep_recent: bool,
+    /// Images, by the names of their records, whose layers stay.
+    pub ignored: Vec<String>,
+    /// How long other processes' locks are waited for.
+    pub lock_limit: Duration,
+    /// What ends it early.
+    pub interrupt: Interrupt,
+}
+
+/// What a clean did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The store holds less than the threshold.
+    BelowThreshold,
+    /// Everything that was to go is gone.
+    Cleaned,
+}
+
+/// A clean of one store.
+#[derive(Debug)]
+pub struct Cleaner<'a> {
+    /// The store.
+    pub store: &'a Store,
+    /// How its layers are kept.
+    pub driver: &'a dyn Driver,
+    /// What is to be cleaned.
+    pub request: &'a Request,
+    /// Where steps are logged.
+    pub log: &'a Log,
+}
+
+impl Cleaner<'_> {
+    /// Removes what is to be removed.
+    pub fn clean(&self) -> Result<Outcome, Error> {
+        let until = Instant::now() + TIME_LIMIT;
+        if self.is_below_threshold()? {
+            return Ok(Outcome::BelowThreshold);
+        }
+        let patience = self.patience();
+        let layout = &self.store.layout;
+        let _only = locks::acquire(layout, locks::CLEAN, locks::Mode::Exclusive, &patience)?;
+        self.mark(until)?;
+        self.tidy()?;
+        self.collect(until)?;
+        Ok(Outcome::Cleaned)
+    }
+
+    /// What a clean would do now, without doing it. Takes no lock, so the answer is that of this moment.
+    pub fn judge(&self) -> Result<Vec<Judged>, Error> {
+        let mut judged = self.judged(&self.used_without_lock()?)?;
+        if self.is_below_threshold()? {
+            for volume in judged.iter_mut().filter(|volume| volume.verdict.is_to_go()) {
+                volume.verdict = Verdict::BelowThreshold;
+            }
+        }
+        Ok(judged)
+    }
+
+    /// Bytes that are compared with the threshold.
+    pub fn measured(&self) -> Result<u64, Error> {
+        let layout = &self.store.layout;
+        let layers = volumes_size(layout)?;
+        if !self.request.counts_promised {
+            return Ok(layers);
+        }
+        Ok(layers.saturating_add(promised(layout)?))
+    }
+
+    fn is_below_threshold(&self) -> Result<bool, Error> {
+        let threshold = self.request.threshold;
+        Ok(threshold > 0 && self.measured()? < threshold)
+    }
+
+    fn patience(&self) -> Patience {
+        Patience::of(self.request.lock_limit, &self.request.interrupt)
+    }
+
+    /// Gives volumes that are to go a name that begins with `gc.`. Looks without the lock first: mostly there
+    /// is nothing to do, and nobody is disturbed.
+    fn mark(&self, until: Instant) -> Result<(), Error> {
+        let any = |judged: &[Judged]| judged.iter().any(|volume| volume.verdict.is_to_go());
+        while any(&self.judged(&self.used_without_lock()?)?) {
+            let lock = self.lock()?;
+            let slice = Instant::now() + SLICE;
+            // Under the lock again: a create may have come in between.
+            let judged = self.judged(&self.used()?)?;
+            let mut to_go = judged.iter().filter(|volume| volume.verdict.is_to_go()).peekable();
+            while let Some(volume) = to_go.next_if(|_| Instant::now() < slice) {
+                let retired = self.retire(&volume.name);
+                self.logged("garbage-collector-mark-unused.marking-unused-failed", retired);
+            }
+            let done = to_go.peek().is_none();
+            drop(lock);
+            if done {
+                break;
+            }
+            self.in_time(until)?;
+        }
+        Ok(())
+    }
+
+    /// Gives back what images had that are gone, and removes what else killed processes have left.
+    fn tidy(&self) -> Result<(), Error> {
+        if leftovers::any(&self.store.layout)? {
+            let _lock = self.lock()?;
+            self.logged("garbage-collector-reclaim.failed", self.reclaim());
+            self.logged("garbage-collector-leftovers.failed", leftovers::remove(self));
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> Result<locks::Lock, Error> {
+        locks::global_exclusive(&self.store.layout, &self.patience())
+            .doing("garbage collector acquiring lock")
+    }
+
+    fn logged(&self, action: &str, result: Result<(), Error>) {
+        if let Err(error) = result {
+            self.log.error(action, &error);
+        }
+    }
+
+    fn in_time(&self, until: Instant) -> Result<(), Error> {
+        if self.request.interrupt.is_stopped() {
+            return Err(Error::Interrupted);
+        }
+        if Instant::now() < until {
+            return Ok(());
+        }
+        let text = format!("timed out cleaning after '{}s'", TIME_LIMIT.as_secs());
+        Err(Error::Message(text))
+    }
+
+    fn retire(&self, name: &str) -> Result<(), Error> {
+        let layout = &self.store.layout;
+        let mut garbage = format!("{GARBAGE}{name}");
+        if layout.volume(&garbage).exists() {
+            // Left by an earlier clean that was killed; the layer has been pulled again since.
+            garbage = format!("{GARBAGE}{}-{}", volumes::unique(), name.get(..64).unwrap_or(name));
+        }
+        self.driver.retire_volume(name, &garbage)?;
+        match fs::rename(layout.volume_metadata(name), layout.volume_metadata(&garbage)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Ok(Err(error).at("rename", &layout.volume_metadata(name))?)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives back what images had that are gone. The caller holds the lock, so none is being made.
+    fn reclaim(&self) -> Result<(), Error> {
+        let layout = &self.store.layout;
+        let mut roots = asides(layout)?;
+        roots.extend(images::list(layout)?.into_iter().map(ImagePaths::at));
+        Ok(self.driver.reclaim(&roots)?)
+    }
+
+    /// Removes everything that is marked, several at once.
+    fn collect(&self, until: Instant) -> Result<(), Error> {
+        let layout = &self.store.layout;
+        let names = volumes::list(layout)?;
+        let garbage: Vec<&String> = names.iter().filter(|name| name.starts_with(GARBAGE)).collect();
+        let asides = asides(layout)?;
+        let failed = Mutex::new(None);
+        let next = AtomicUsize::new(0);
+        let work = || {
+            while let Ok(()) = self.in_time(until) {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                let result = match (garbage.get(at), asides.get(at.wrapping_sub(garbage.len()))) {
+                    (Some(name), _) => destroy(layout, self.driver, name),
+                    (None, Some(aside)) => self.finish_removal(aside),
+                    (None, None) => return,
+                };
+                if let Err(error) = result {
+                    self.log.error("garbage-collector-collect.failed-to-destroy-volume", &error);
+                    let mut failed = failed.lock().unwrap_or_else(|broken| broken.into_inner());
+                    failed.get_or_insert(error);
+                }
+            }
+        };
+        let many = std::thread::available_parallelism().map_or(1, usize::from);
+        let workers = (garbage.len() + asides.len()).min(many).min(WORKERS);
+        std::thread::scope(|scope| {
+            for _ in 1..workers {
+                scope.spawn(work);
+            }
+            work();
+        });
+        // Costs nobody a byte when it fails, and the next clean tries again.
+        self.logged(
+            "garbage-collector-collect.sweep-failed",
+            self.driver.sweep().map_err(Error::from),
+        );
+        self.in_time(until)?;
+        match failed.into_inner().unwrap_or_else(|broken| broken.into_inner()) {
+            None => Ok(()),
+            Some(error) => Err(error).doing("destroying volumes failed"),
+        }
+    }
+
+    /// Goes on with the removal of an image whose process is gone.
+    fn finish_removal(&self, aside: &ImagePaths) -> Result<(), Error> {
+        // Two at once would give the project id back twice: the second time when it is another's.
+        match images::lock_aside(aside.dir())? {
+            Some(_lock) => Ok(self.driver.destroy_root(aside)?),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Bytes of all volumes by their metadata; one without counts nothing (contract B5).
+pub fn volumes_size(layout: &Layout) -> Result<u64, Error> {
+    let names = volumes::list(layout).doing("measuring store usage")?;
+    let size = |name: &String| volumes::read_metadata(layout, name).map_or(0, |found| found.size);
+    Ok(names.iter().map(size).fold(0, u64::saturating_add))
+}
+
+/// Bytes that limits promise to all images (contract B5).
+fn promised(layout: &Layout) -> Result<u64, Error> {
+    let images = images::list(layout).doing("measuring store usage")?;
+    let quota = |path| crate::driver::read_number(&ImagePaths::at(path).quota());
+    Ok(images
+        .into_iter()
+        .filter_map(|path| quota(path).ok().flatten())
+        .fold(0, u64::saturating_add))
+}
+
+/// Images that are being removed.
+fn asides(layout: &Layout) -> Result<Vec<ImagePaths>, Error> {
+    let names = volumes::names(&layout.tmp())?;
+    let asides = names.into_iter().filter(|name| images::is_aside(name));
+    Ok(asides.map(|name| ImagePaths::at(layout.tmp().join(name))).collect())
+}
+
+/// Removes a volume with its metadata.
+pub(super) fn destroy(layout: &Layout, driver: &dyn Driver, name: &str) -> Result<(), Error> {
+    driver.destroy_volume(name).doing(format!("destroying volume ({name})"))?;
+    let metadata = layout.volume_metadata(name);
+    match fs::remove_file(&metadata) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Ok(Err(error).at("unlink", &metadata)?)
+        }
+        _ => Ok(()),
+    }
+}
