@@ -127,6 +127,13 @@ fn path_of(fd: BorrowedFd<'_>, child: abi::Rootref) -> Result<PathBuf> {
     Ok(Path::new(&text(&args.path)).join(text(&args.name)))
 }
 
+/// Lets the file system that a directory lies on take all of its (first) device.
+pub fn grow(fd: BorrowedFd<'_>) -> Result<()> {
+    let show = || "BTRFS_IOC_RESIZE, max".to_owned();
+    let args = abi::VolArgs { fd: 0, name: name_bytes(OsStr::new("max")).call("ioctl", show)? };
+    set::<{ abi::RESIZE }, _>(fd, args).call("ioctl", show)
+}
+
 /// Writes everything of the file system to disk; brings quota numbers up to date.
 pub fn sync(fd: BorrowedFd<'_>) -> Result<()> {
     // SAFETY: BTRFS_IOC_SYNC takes no argument.

@@ -136,6 +136,7 @@ pub const QGROUP_LEVEL_SHIFT: u32 = 48;
 /// `BTRFS_QUOTA_CTL_ENABLE`
 pub const QUOTA_CTL_ENABLE: u64 = 1;
 
+pub const RESIZE: Opcode = opcode::write::<VolArgs>(MAGIC, 3);
 pub const SYNC: Opcode = opcode::none(MAGIC, 8);
 pub const SUBVOL_CREATE: Opcode = opcode::write::<VolArgs>(MAGIC, 14);
 pub const SNAP_DESTROY: Opcode = opcode::write::<VolArgs>(MAGIC, 15);

@@ -21,6 +21,7 @@ pub mod qgroup;
 pub mod resolve;
 pub mod setuid;
 pub mod userns;
+pub mod xfs;
 
 /// A system call that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -15,6 +15,7 @@ const LOOP_MAJOR: u32 = 7;
 // Numbers and flags of <linux/loop.h>.
 const LOOP_CTL_GET_FREE: libc::c_ulong = 0x4C82;
 const LOOP_CONFIGURE: libc::c_ulong = 0x4C0A;
+const LOOP_SET_CAPACITY: libc::c_ulong = 0x4C07;
 const LOOP_SET_DIRECT_IO: libc::c_ulong = 0x4C08;
 const LO_FLAGS_AUTOCLEAR: u32 = 4;
 const LO_FLAGS_DIRECT_IO: u32 = 16;
@@ -161,6 +162,15 @@ pub fn find(file: &Path) -> Result<Option<PathBuf>> {
         }
     }
     Ok(None)
+}
+
+/// Tells a loop device that its file has grown.
+pub fn refresh_size(device: &Path) -> Result<()> {
+    let show = || format!("{}, LOOP_SET_CAPACITY", device.display());
+    let file = OpenOptions::new().read(true).write(true).open(device).call("open", show)?;
+    // SAFETY: LOOP_SET_CAPACITY takes no argument and touches no memory of ours.
+    let result = unsafe { libc::ioctl(file.as_raw_fd(), LOOP_SET_CAPACITY, 0) };
+    if result == 0 { Ok(()) } else { Err(last_errno()).call("ioctl", show) }
 }
 
 /// Lets a loop device go round the page cache of the file system below, or not.

@@ -136,6 +136,42 @@ fn bad_values() {
 }
 
 #[test]
+fn mappings_of_a_store() {
+    let init = |flags: &[&str], text: &str| {
+        expect_start(&[&["--store", "/no/such/store", "init-store"], flags].concat(), 1, text);
+    };
+    let uid = |first: &'static str, second: &'static str| {
+        ["--uid-mapping", first, "--uid-mapping", second, "--gid-mapping", "0:0:1"]
+    };
+    let both = "cannot specify --rootless and --uid-mapping/--gid-mapping\n";
+    init(&["--rootless", "a:b", "--uid-mapping", "0:1:1"], both);
+    init(&["--gid-mapping", "0:1:1", "--rootless", "a:b"], both);
+    for parameter in ["", "a", ":", "a:", ":b", "a:b:c", "a:b:"] {
+        let form = "invalid --rootless parameter, format must be <user>:<group>";
+        init(&["--rootless", parameter], &format!("{form} (given: `{parameter}`)\n"));
+    }
+    let together = "--uid-mapping and --gid-mapping must be given together";
+    init(&["--uid-mapping", "0:1:1"], together);
+    init(&["--gid-mapping", "0:1:1"], together);
+    init(&uid("0:1", "1:1:1"), "parsing uid-mapping: unexpected EOF: `0:1` is not");
+    init(&uid("0:x:1", "1:1:1"), "parsing uid-mapping: expected integer: `x` in `0:x:1`");
+    init(&uid("0:5:0", "1:1:1"), "parsing uid-mapping: `0:5:0` maps nothing");
+    init(&uid("0:4294967295:1", "1:1:1"), "parsing uid-mapping: `0:4294967295:1` goes up to");
+    init(
+        &uid("0:5000:10", "9:6000:1"),
+        "parsing uid-mapping: `0:5000:10` and `9:6000:1` overlap: both have the namespace ids 9 to 9\n",
+    );
+    init(
+        &["--gid-mapping", "0:5:1", "--uid-mapping", "0:0:1", "--gid-mapping", "1:0:100"],
+        "parsing gid-mapping: `1:0:100` and `0:5:1` overlap: both have the host ids 5 to 5\n",
+    );
+    let many: Vec<String> = (0..341).map(|id| format!("--gid-mapping={id}:{id}:1")).collect();
+    let mut flags: Vec<&str> = many.iter().map(String::as_str).collect();
+    flags.push("--uid-mapping=0:0:1");
+    init(&flags, "parsing gid-mapping: 341 mappings are too many: the kernel takes 340\n");
+}
+
+#[test]
 fn stores_that_are_not_there() {
     let store = ["--store", "/no/such/store"];
     let run = |args: &[&str], code, text: &str| expect(&[&store, args].concat(), code, text);

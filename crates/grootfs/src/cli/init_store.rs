@@ -1,25 +1,22 @@
 //! `grootfs init-store`
 
+use std::path::Path;
+
 use super::Context;
 use super::args::InitStore;
 use crate::error::Error;
-use crate::idmap::{IdMapping, IdMappings};
+use crate::idmap::rootless::{self, Files};
+use crate::idmap::{IdMapping, IdMappings, list};
+use crate::observe::Log;
 use crate::store::init::{self, Init};
 
 pub fn run(context: &Context, args: &InitStore) -> Result<String, Error> {
     let config = &context.config;
-    if args.rootless.is_some() {
-        let mapped = !args.uid_mapping.is_empty() || !args.gid_mapping.is_empty();
-        return Err(if mapped {
-            let text = "cannot specify --rootless and --uid-mapping/--gid-mapping";
-            Error::Message(text.to_owned())
-        } else {
-            Error::NotYet("--rootless")
-        });
-    }
-    let mappings = IdMappings {
-        uids: parse("uid", &args.uid_mapping)?,
-        gids: parse("gid", &args.gid_mapping)?,
+    let wanted = wanted(args)?;
+    init::require_root(&context.layout)?;
+    let mappings = match wanted {
+        Wanted::These(mappings) => mappings,
+        Wanted::Of { user, group } => look_up(user, group, &context.log)?,
     };
     let init = Init {
         mappings: &mappings,
@@ -37,10 +34,50 @@ pub fn run(context: &Context, args: &InitStore) -> Result<String, Error> {
     Ok(String::new())
 }
 
+/// Which mappings the flags ask for.
+#[derive(Debug)]
+enum Wanted<'a> {
+    These(IdMappings),
+    Of { user: &'a str, group: &'a str },
+}
+
+/// All that can be said from the flags alone.
+fn wanted(args: &InitStore) -> Result<Wanted<'_>, Error> {
+    let (uids, gids) = (&args.uid_mapping, &args.gid_mapping);
+    let refused = |text: &str| Err(Error::Message(text.to_owned()));
+    if let Some(parameter) = &args.rootless {
+        if !uids.is_empty() || !gids.is_empty() {
+            return refused("cannot specify --rootless and --uid-mapping/--gid-mapping");
+        }
+        return match parameter.split_once(':') {
+            Some((user, group))
+                if !user.is_empty() && !group.is_empty() && !group.contains(':') =>
+            {
+                Ok(Wanted::Of { user, group })
+            }
+            _ => Err(Error::Message(format!(
+                "invalid --rootless parameter, format must be <user>:<group> (given: `{parameter}`)"
+            ))),
+        };
+    }
+    if uids.is_empty() != gids.is_empty() {
+        return refused(
+            "--uid-mapping and --gid-mapping must be given together: a user namespace needs both",
+        );
+    }
+    Ok(Wanted::These(IdMappings { uids: parse("uid", uids)?, gids: parse("gid", gids)? }))
+}
+
 fn parse(kind: &str, texts: &[String]) -> Result<Vec<IdMapping>, Error> {
-    texts
-        .iter()
-        .map(|text| text.parse())
-        .collect::<Result<_, _>>()
-        .map_err(|error| Error::Message(format!("parsing {kind}-mapping: {error}")))
+    list::parse(texts).map_err(|error| Error::Message(format!("parsing {kind}-mapping: {error}")))
+}
+
+fn look_up(user: &str, group: &str, log: &Log) -> Result<IdMappings, Error> {
+    let files = Files::read(Path::new("/etc"))?;
+    let found = rootless::mappings(&files, user, group)
+        .map_err(|error| Error::Message(error.to_string()))?;
+    for note in &found.notes {
+        log.info("rootless-mappings", note);
+    }
+    Ok(found.mappings)
 }

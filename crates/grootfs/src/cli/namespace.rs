@@ -108,8 +108,7 @@ fn init_store(context: &Context) -> String {
     let gid = rustix::process::getegid().as_raw();
     let driver = context.driver().kind();
     format!(
-        "grootfs --driver {driver} --store <directory> init-store --uid-mapping 0:{uid}:1 --uid-mapping \
-         1:100000:65536 --gid-mapping 0:{gid}:1 --gid-mapping 1:100000:65536 (with your ranges of /etc/subuid \
-         and /etc/subgid in place of 100000:65536)"
+        "grootfs --driver {driver} --store <directory> init-store --rootless {uid}:{gid} (with the ids that \
+         /etc/subuid and /etc/subgid give you)"
     )
 }

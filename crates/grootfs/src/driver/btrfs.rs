@@ -78,6 +78,11 @@ impl Driver for Btrfs {
         .doing("mounting the store")
     }
 
+    fn grow(&self, _bytes: u64) -> Result<(), Error> {
+        let root = files::open_directory(self.layout.root())?;
+        groot_sys::btrfs::grow(root.as_fd()).doing("growing the store's file system")
+    }
+
     fn enable_limits(&self) -> Result<(), Error> {
         let root = files::open_directory(self.layout.root())?;
         groot_sys::qgroup::enable(root.as_fd()).doing("enabling btrfs quotas")

@@ -4,12 +4,12 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{CWD, Gid, Mode, OFlags, Uid, fchmod, fchown, openat};
 use rustix::io::Errno;
 
 use super::{Doing, Error, Kind};
@@ -58,14 +58,18 @@ pub fn run_formatter(label: &str, command: &mut Command) -> Result<(), Error> {
     )))
 }
 
-/// Makes a directory with exactly this mode, whatever the umask; one that is there is taken over.
+/// Makes a directory with exactly this mode, whatever the umask; one that is there is taken over, but
+/// not one that a link leads to.
 pub fn make_directory(path: &Path, mode: u32, owner: Option<Owner>) -> Result<(), Error> {
     match fs::DirBuilder::new().mode(mode).create(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         other => other.at("mkdir", path)?,
     }
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).at("chmod", path)?;
-    chown(path, owner)
+    let directory = open_directory(path)?;
+    fchmod(&directory, Mode::from_raw_mode(mode)).at("chmod", path)?;
+    let Some(Owner { uid, gid }) = owner else { return Ok(()) };
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    Ok(fchown(&directory, Some(uid), Some(gid)).at("chown", path)?)
 }
 
 /// Gives a file to its owner, never through a symlink.

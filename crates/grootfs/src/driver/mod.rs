@@ -250,6 +250,9 @@ pub trait Driver: fmt::Debug + Send + Sync {
     /// Mounts the store's own file system from a device.
     fn mount_store(&self, device: &Path) -> Result<(), Error>;
 
+    /// Lets the store's own file system take so many bytes of its device, which has them.
+    fn grow(&self, bytes: u64) -> Result<(), Error>;
+
     /// Turns on what limits need, on a file system that was made for this store.
     fn enable_limits(&self) -> Result<(), Error>;
 

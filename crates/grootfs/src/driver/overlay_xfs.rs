@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -145,6 +146,11 @@ impl Driver for OverlayXfs {
             }
             other => other.doing("mounting the store"),
         }
+    }
+
+    fn grow(&self, bytes: u64) -> Result<(), Error> {
+        let root = files::open_directory(self.layout.root())?;
+        groot_sys::xfs::grow(root.as_fd(), bytes).doing("growing the store's file system")
     }
 
     fn enable_limits(&self) -> Result<(), Error> {

@@ -5,19 +5,20 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{CWD, Gid, Mode, OFlags, Uid, fchmod, fchown, mkdirat, openat};
+use rustix::io::Errno;
+
 use super::layout::Layout;
-use super::{Doing, Error, gc, id::ImageId, images, locks, namespace, volumes};
+use super::{Doing, Error, filesystem, gc, id::ImageId, images, locks, namespace, volumes};
 use crate::driver::Driver;
 use crate::error::AtPath;
 use crate::idmap::{IdMappings, Owner};
 use crate::interrupt::Interrupt;
 use crate::observe::Log;
-
-/// Smallest file system that the original agreed to make (contract 1.6).
-const SMALLEST: u64 = 200 * 1024 * 1024;
 
 /// Keeps two init-store apart; the path is that of the later releases (contract B2).
 const INIT_LOCK: &str = "/var/run/init-store.lock";
@@ -35,26 +36,30 @@ pub struct Init<'a> {
     pub btrfs_tools: Option<&'a Path>,
 }
 
-/// Makes a store, or completes one that is there. May be repeated.
-pub fn init(layout: &Layout, driver: &dyn Driver, init: &Init<'_>, log: &Log) -> Result<(), Error> {
-    if !rustix::process::geteuid().is_root() {
-        let store = layout.root().display();
-        return Err(Error::Message(format!("store {store} can only be initialized by Root user")));
+/// Refuses everybody but root: only root mounts file systems and gives directories away.
+pub fn require_root(layout: &Layout) -> Result<(), Error> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(());
     }
+    let store = layout.root().display();
+    Err(Error::Message(format!("store {store} can only be initialized by Root user")))
+}
+
+/// Makes a store as root, or completes one that is there. May be repeated.
+pub fn init(layout: &Layout, driver: &dyn Driver, init: &Init<'_>, log: &Log) -> Result<(), Error> {
     let _lock = init_lock()?;
-    prepare_filesystem(layout, driver, init, log)?;
+    filesystem::prepare(layout, driver, init, log)?;
     let caller = Owner { uid: 0, gid: 0 };
     let owner = init.mappings.owner(caller);
     make_directory(layout.root())?;
-    make_directory(&layout.meta())?;
+    let root = open_root(layout)?;
+    // Other mappings are refused before anything is given to somebody else.
+    make_below(layout, &root, &layout.meta())?;
     namespace::write_or_compare(layout, init.mappings)?;
-    let root = layout.root();
-    std::os::unix::fs::chown(root, Some(owner.uid), Some(owner.gid)).at("chown", root)?;
-    fs::set_permissions(root, fs::Permissions::from_mode(0o700)).at("chmod", root)?;
-    for directory in layout.directories() {
-        make_directory(&directory)?;
-        std::os::unix::fs::chown(&directory, Some(owner.uid), Some(owner.gid))
-            .at("chown", &directory)?;
+    give(&root, owner, layout.root())?;
+    fchmod(&root, Mode::RWXU).at("chmod", layout.root())?;
+    for path in layout.directories() {
+        give(&make_below(layout, &root, &path)?, owner, &path)?;
     }
     Ok(driver.configure_store(Some(owner))?)
 }
@@ -72,7 +77,7 @@ fn init_lock() -> Result<fs::File, Error> {
     Ok(file)
 }
 
-fn make_directory(path: &Path) -> Result<(), Error> {
+pub(super) fn make_directory(path: &Path) -> Result<(), Error> {
     match fs::DirBuilder::new().mode(0o755).create(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             if path.is_dir() {
@@ -84,116 +89,40 @@ fn make_directory(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// Leaves a file system at the store's path that the driver can use.
-fn prepare_filesystem(
-    layout: &Layout,
-    driver: &dyn Driver,
-    init: &Init<'_>,
-    log: &Log,
-) -> Result<(), Error> {
+fn open_root(layout: &Layout) -> Result<OwnedFd, Error> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = layout.root();
-    let backing = layout.backing_file();
-    if root.exists() && !root.is_dir() {
-        return Err(Error::Message(format!("path `{}` is not a directory", root.display())));
-    }
-    let mounted = root.is_dir()
-        && groot_sys::mount::is_mount_point(root).doing_sys("looking at the store's mount")?;
-    if backing.exists() && !mounted {
-        match groot_sys::probe::superblock(&backing).at("read", &backing)? {
-            Some(found) if found == driver.kind().filesystem() => {
-                return mount_existing(layout, driver, init);
+    Ok(openat(CWD, root, flags, Mode::empty()).at("open", root)?)
+}
+
+/// Opens a directory of the store; makes it where it is missing.
+///
+/// What is in a store belongs to the mapped root. They could put a link to `/etc` in place of `images`
+/// and wait for the next `init-store` to give that to them, so links are not followed.
+fn make_below(layout: &Layout, root: &OwnedFd, path: &Path) -> Result<OwnedFd, Error> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut directory = root.try_clone().at("dup", path)?;
+    for name in path.strip_prefix(layout.root()).unwrap_or(path) {
+        match mkdirat(&directory, name, Mode::from_raw_mode(0o755)) {
+            Err(Errno::EXIST) => {}
+            other => other.at("mkdir", path)?,
+        }
+        directory = match openat(&directory, name, flags, Mode::empty()) {
+            Err(Errno::NOTDIR | Errno::LOOP) => {
+                return Err(Error::Message(format!(
+                    "path `{}` is not a directory",
+                    path.display()
+                )));
             }
-            Some(found) => return Err(foreign(&backing, driver, found)),
-            None => {}
-        }
+            other => other.at("open", path)?,
+        };
     }
-    let checked = match root.parent() {
-        Some(parent) if !root.exists() && init.size.is_none() => parent,
-        _ => root,
-    };
-    match (init.size, checked.exists().then(|| driver.check_filesystem(checked))) {
-        (_, Some(Ok(()))) => {
-            log.info(
-                "store-manager-init-store.store-already-initialized",
-                &root.display().to_string(),
-            );
-            if mounted { set_direct_io(layout, init) } else { Ok(()) }
-        }
-        (Some(size), _) if !mounted => make_filesystem(layout, driver, init, size),
-        (_, Some(Err(error))) => Err(error.into()),
-        (_, None) => Err(Error::Message(format!(
-            "{}: no such file or directory (make it, or give --store-size-bytes)",
-            checked.display()
-        ))),
-    }
+    Ok(directory)
 }
 
-/// What is in a backing file is not ours to destroy.
-fn foreign(backing: &Path, driver: &dyn Driver, found: &str) -> Error {
-    Error::Message(format!(
-        "Store path filesystem ({}) is incompatible with requested driver ({} needs {}): the file \
-         holds {found} and was left as it is; move it away, or choose another store",
-        backing.display(),
-        driver.kind(),
-        driver.kind().filesystem()
-    ))
-}
-
-fn mount_existing(layout: &Layout, driver: &dyn Driver, init: &Init<'_>) -> Result<(), Error> {
-    make_directory(layout.root())?;
-    attach_and_mount(layout, driver, init)?;
-    Ok(driver.check_filesystem(layout.root())?)
-}
-
-fn make_filesystem(
-    layout: &Layout,
-    driver: &dyn Driver,
-    init: &Init<'_>,
-    size: u64,
-) -> Result<(), Error> {
-    if size < SMALLEST {
-        return Err(Error::Message(format!(
-            "store size must be at least 200Mb (given: {size} bytes, minimum: {SMALLEST} bytes)"
-        )));
-    }
-    let backing = layout.backing_file();
-    if let Some(parent) = backing.parent() {
-        fs::create_dir_all(parent).at("mkdir", parent)?;
-    }
-    let file = fs::OpenOptions::new()
-        .create(true)
-        .write(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&backing)
-        .at("open", &backing)?;
-    file.set_len(size).at("truncate", &backing)?;
-    make_directory(layout.root())?;
-    driver.format(&backing, init.btrfs_tools)?;
-    attach_and_mount(layout, driver, init)?;
-    Ok(driver.enable_limits()?)
-}
-
-/// Attaches the backing file to a loop device, which goes away with the mount, and mounts it.
-fn attach_and_mount(layout: &Layout, driver: &dyn Driver, init: &Init<'_>) -> Result<(), Error> {
-    let backing = layout.backing_file();
-    let device = groot_sys::loopdev::attach(&backing, init.direct_io)
-        .doing_sys(format!("attaching {} to a loop device", backing.display()))?;
-    Ok(driver.mount_store(&device.path)?)
-}
-
-fn set_direct_io(layout: &Layout, init: &Init<'_>) -> Result<(), Error> {
-    let backing = layout.backing_file();
-    if !backing.exists() {
-        return Ok(());
-    }
-    let action = format!("enabling direct-io on {}", backing.display());
-    match groot_sys::loopdev::find(&backing).doing_sys(action.clone())? {
-        Some(device) => {
-            groot_sys::loopdev::set_direct_io(&device, init.direct_io).doing_sys(action)
-        }
-        None => Ok(()),
-    }
+fn give(directory: &OwnedFd, owner: Owner, path: &Path) -> Result<(), Error> {
+    let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
+    Ok(fchown(directory, Some(uid), Some(gid)).at("chown", path)?)
 }
 
 /// Takes a store away with everything in it. A store that is not there is success.
@@ -249,16 +178,5 @@ fn remove_root(layout: &Layout) -> Result<(), Error> {
     match fs::remove_dir(root) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => Ok(other.at("rmdir", root)?),
-    }
-}
-
-/// Names what was being done when a system call failed.
-trait DoingSys<T> {
-    fn doing_sys(self, action: impl Into<String>) -> Result<T, Error>;
-}
-
-impl<T> DoingSys<T> for Result<T, groot_sys::Error> {
-    fn doing_sys(self, action: impl Into<String>) -> Result<T, Error> {
-        crate::driver::Doing::doing(self, action).map_err(Error::from)
     }
 }

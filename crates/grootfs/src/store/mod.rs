@@ -12,6 +12,7 @@ use crate::idmap::{IdMappings, Owner};
 
 pub mod dependencies;
 pub mod durability;
+mod filesystem;
 pub mod gc;
 pub mod id;
 pub mod images;

@@ -6,6 +6,8 @@ use std::process::{Command, Stdio};
 
 use super::Error;
 use crate::idmap::IdMapping;
+use crate::idmap::rootless::{Account, Files};
+use crate::idmap::subid::{Range, SubIds};
 use crate::program;
 
 /// Ids of one kind.
@@ -85,10 +87,12 @@ impl Ids {
         }
         // Both files name users.
         let uid = rustix::process::getuid().as_raw();
-        let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-        let user = user_name(&passwd, uid).unwrap_or_else(|| uid.to_string());
-        let ranges = std::fs::read_to_string(self.file).unwrap_or_default();
-        let ranges = ranges_of(&ranges, &user, uid);
+        let Ok(files) = Files::read(Path::new("/etc")) else { return String::new() };
+        let unnamed = Account { name: None, id: uid };
+        let account = Account::find(&files.passwd, &uid.to_string()).unwrap_or(unnamed);
+        let user = account.name.map_or_else(|| uid.to_string(), str::to_owned);
+        let granted = if self.kind == "uid" { &files.subuid } else { &files.subgid };
+        let ranges = SubIds::parse(self.file, granted).of(&account);
         let Some(missing) = mappings.iter().find(|mapping| !self.allows(&ranges, mapping)) else {
             return String::new();
         };
@@ -104,19 +108,19 @@ impl Ids {
         )
     }
 
-    fn allows(&self, ranges: &[(u64, u64)], mapping: &IdMapping) -> bool {
+    fn allows(&self, granted: &[Range], mapping: &IdMapping) -> bool {
         if mapping.size == 1 && mapping.host == self.own {
             return true;
         }
-        let (mut next, end) =
+        let end = |range: &Range| range.first.saturating_add(range.size);
+        let (mut next, last) =
             (u64::from(mapping.host), u64::from(mapping.host) + u64::from(mapping.size));
         // Ranges may touch each other.
-        while let Some((first, size)) = ranges
-            .iter()
-            .find(|(first, size)| (*first..first.saturating_add(*size)).contains(&next))
+        while let Some(range) =
+            granted.iter().find(|range| (range.first..end(range)).contains(&next))
         {
-            next = first.saturating_add(*size);
-            if next >= end {
+            next = end(range);
+            if next >= last {
                 return true;
             }
         }
@@ -124,44 +128,18 @@ impl Ids {
     }
 }
 
-/// Name of a user in `/etc/passwd`.
-fn user_name(passwd: &str, uid: u32) -> Option<String> {
-    passwd.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
-    })
-}
-
-/// First ids and sizes of a user's lines, which name the user or have the number.
-fn ranges_of(text: &str, user: &str, uid: u32) -> Vec<(u64, u64)> {
-    let line = |line: &str| {
-        let mut fields = line.trim().split(':');
-        let name = fields.next()?;
-        let range = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
-        (name == user || name.parse() == Ok(uid)).then_some(range)
-    };
-    text.lines().filter_map(line).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn lines_of_a_user() {
-        let passwd = "root:x:0:0:root:/root:/bin/sh\nalice:x:1000:1000::/:/bin/sh\nbroken\n";
-        assert_eq!(user_name(passwd, 1000), Some("alice".to_owned()));
-        assert_eq!(user_name(passwd, 1001), None);
-        let text = "bob:1:2\nalice:100000:65536\n\nalice:x:1\n1000:200000:1\nalice:3\n";
-        assert_eq!(ranges_of(text, "alice", 1000), [(100_000, 65_536), (200_000, 1)]);
-    }
-
-    #[test]
     fn what_is_allowed() {
         let ids = Ids { own: 1000, ..Ids::user() };
-        let allows =
-            |ranges: &[(u64, u64)], mapping: &str| ids.allows(ranges, &mapping.parse().unwrap());
+        let allows = |ranges: &[(u64, u64)], mapping: &str| {
+            let granted: Vec<Range> =
+                ranges.iter().map(|(first, size)| Range { first: *first, size: *size }).collect();
+            ids.allows(&granted, &mapping.parse().unwrap())
+        };
         assert!(allows(&[], "0:1000:1"));
         assert!(!allows(&[], "0:1000:2") && !allows(&[], "0:1001:1"));
         assert!(allows(&[(100, 10), (110, 10)], "1:105:15"));

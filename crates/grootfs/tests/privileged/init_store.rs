@@ -1,6 +1,7 @@
 //! `init-store` on a file system that is there: layout, modes, owners (contract 3.1, 3.6).
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use testkit::command::run;
@@ -29,8 +30,14 @@ const OVERLAY: &[(&str, &str, u32)] = &[
 
 /// Checks a store against the table.
 #[track_caller]
-fn check_layout(fixture: &Fixture, umask: u32, owner: (u32, u32)) {
-    let tree = Tree::read(fixture.grootfs.store());
+pub fn check_layout(fixture: &Fixture, umask: u32, owner: (u32, u32)) {
+    let mut tree = Tree::read(fixture.grootfs.store());
+    // The first question about quotas makes this one; it stays root's.
+    if let Some(device) = tree.entries.remove(Path::new("storeDevice")) {
+        assert!(fixture.is_overlay());
+        assert_eq!((device.kind, device.mode), ("block device", 0o600));
+        assert_eq!((device.uid, device.gid), (0, 0));
+    }
     let mut expected: Vec<(&str, &str, u32)> = LAYOUT
         .iter()
         .map(|(path, kind, open, closed)| {
@@ -159,6 +166,8 @@ fn privileged_only_root_makes_stores() {
     let mut command = Command::new("setpriv");
     command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
     command.arg(&program).arg("--store").arg(store).arg("init-store");
+    // Before anybody is looked up.
+    command.args(["--rootless", "nobody-of-this-name:nor-this"]);
     // The way to the store must be open for them.
     let scratch = fixture.mount_point().parent().unwrap().to_owned();
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);

@@ -5,20 +5,24 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is the failure that the test reports")]
 
-/// Makes two tests of each function that takes a [`fixture::Fixture`]: one a driver.
+/// Makes two tests of each function that takes a [`fixture::Fixture`]: one a driver. In front of the
+/// names may stand how the fixture is made (`without_store:`).
 macro_rules! on_both_drivers {
-    ($($name:ident),+ $(,)?) => {$(
+    ($($name:ident),+ $(,)?) => {
+        on_both_drivers!(new: $($name),+);
+    };
+    ($make:ident: $($name:ident),+ $(,)?) => {$(
         mod $name {
             use crate::fixture::{Driver, Fixture};
 
             #[test]
             fn privileged_overlay_xfs() {
-                super::$name(&Fixture::new(Driver::OverlayXfs));
+                super::$name(&Fixture::$make(Driver::OverlayXfs));
             }
 
             #[test]
             fn privileged_btrfs() {
-                super::$name(&Fixture::new(Driver::Btrfs));
+                super::$name(&Fixture::$make(Driver::Btrfs));
             }
         }
     )+};
@@ -39,6 +43,7 @@ mod fixture;
 mod hostile;
 mod init_store;
 mod many_layers;
+mod mappings;
 mod plain_user;
 mod plain_user_refused;
 mod registry;
