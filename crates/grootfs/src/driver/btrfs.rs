@@ -159,14 +159,7 @@ impl Driver for Btrfs {
     }
 
     fn sweep(&self) -> Result<(), Error> {
-        if !userns::is_host_root() {
-            // Only root of the machine may; its next clean does.
-            return Ok(());
-        }
-        let root = files::open_directory(self.layout.root())?;
-        groot_sys::qgroup::remove_stale(root.as_fd())
-            .doing("removing quota groups of destroyed volumes")?;
-        Ok(())
+        self.quota_groups().sweep(&self.layout)
     }
 
     fn check_limits(&self) -> Result<(), Error> {

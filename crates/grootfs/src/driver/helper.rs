@@ -17,6 +17,9 @@ const TIME_LIMIT: Duration = Duration::from_secs(60);
 /// The version of both helpers that this program works with (contract 6.1 and 6.2).
 const VERSION: &str = "0.1.0";
 
+/// Paths that a helper gets at once: with the longest paths, far less than the kernel passes to a program.
+const PATHS_AT_ONCE: usize = 100;
+
 /// Most bytes of an answer.
 const LONGEST_ANSWER: u64 = 1 << 20;
 
@@ -68,6 +71,17 @@ impl Helper {
         let status =
             code.map_or_else(|| "ended by a signal".into(), |n| format!("exit status {n}"));
         Err(Error::Usage(format!("{}: {status}", answer.trim())))
+    }
+
+    /// Runs a command on any number of paths, each behind `flag`.
+    pub fn run_on_paths(&self, command: &str, flag: &str, paths: &[PathBuf]) -> Result<(), Error> {
+        for paths in paths.chunks(PATHS_AT_ONCE) {
+            let flags = paths.iter().flat_map(|path| [OsStr::new(flag), path.as_os_str()]);
+            let arguments: Vec<&OsStr> =
+                std::iter::once(OsStr::new(command)).chain(flags).collect();
+            self.run(&arguments)?;
+        }
+        Ok(())
     }
 
     fn start(&self, path: &Path, arguments: &[&OsStr]) -> Result<(String, Option<i32>), Error> {

@@ -1,6 +1,5 @@
 //! Layers as directories of XFS, mounted on top of each other by overlay.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::fd::AsFd;
@@ -27,9 +26,6 @@ pub struct OverlayXfs {
     layout: Layout,
     tardis: PathBuf,
 }
-
-/// Paths that a helper gets at once: with the longest paths, far less than the kernel passes to a program.
-const PATHS_AT_ONCE: usize = 100;
 
 /// How long a short name may lead nowhere: until its volume is renamed to what it names.
 const LINK_IS_NEW: Duration = Duration::from_secs(60);
@@ -191,14 +187,7 @@ impl Driver for OverlayXfs {
         let volume = self.layout.volume(name);
         let paths: Vec<PathBuf> = directories.iter().map(|path| volume.join(path)).collect();
         let tardis = Helper::new("tardis", &self.tardis);
-        for paths in paths.chunks(PATHS_AT_ONCE) {
-            let flag = OsStr::new("--opaque-path");
-            let flags = paths.iter().flat_map(|path| [flag, path.as_os_str()]);
-            let arguments: Vec<&OsStr> =
-                std::iter::once(OsStr::new("handle-opqwhiteouts")).chain(flags).collect();
-            tardis.run(&arguments)?;
-        }
-        Ok(())
+        tardis.run_on_paths("handle-opqwhiteouts", "--opaque-path", &paths)
     }
 
     fn publish_volume(&self, from: &str, to: &str) -> Result<(), Error> {
