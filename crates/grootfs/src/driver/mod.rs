@@ -20,6 +20,7 @@ pub mod limit;
 pub mod overlay_xfs;
 mod projects;
 mod quota_groups;
+mod short_name;
 
 pub(crate) use files::{read_number, remove_tree, unmount};
 use helper::Helpers;
