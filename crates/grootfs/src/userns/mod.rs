@@ -81,7 +81,7 @@ pub fn ask_parent(helper: &str, arguments: &[&OsStr]) -> Option<Result<String, S
 /// disk. In somebody else's, which knows nothing of the store's root, they are left as they are.
 pub fn as_seen_here(store: IdMappings) -> IdMappings {
     match own_maps() {
-        Some(here) if !store.is_empty() => translate(&store, &here).unwrap_or(store),
+        Some(here) if !store.is_empty() => translate(&store, here).unwrap_or(store),
         _ => store,
     }
 }
@@ -117,8 +117,14 @@ fn intersect(store: &[IdMapping], here: &[IdMapping]) -> Vec<IdMapping> {
     seen
 }
 
-/// The ids of the namespace that this process is in; `None` where they are those of the machine.
-fn own_maps() -> Option<IdMappings> {
+/// The ids of the namespace that this process is in; `None` where they are those of the machine. A process
+/// that has begun its work stays where it is.
+fn own_maps() -> Option<&'static IdMappings> {
+    static HERE: OnceLock<Option<IdMappings>> = OnceLock::new();
+    HERE.get_or_init(read_maps).as_ref()
+}
+
+fn read_maps() -> Option<IdMappings> {
     let read = |file: &str| std::fs::read_to_string(file).ok().map(|text| parse(&text));
     let uids = read("/proc/self/uid_map")?;
     let gids = read("/proc/self/gid_map")?;

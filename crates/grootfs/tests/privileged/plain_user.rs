@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::OwnedFd;
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use testkit::command::{Grootfs, run, start};
@@ -284,23 +286,18 @@ fn child_of(parent: u32) -> Pid {
     }
 }
 
-fn wait_until_open(process: Pid, file: &Path) {
-    let end = Instant::now() + Duration::from_secs(30);
-    let directory = format!("/proc/{}/fd", process.as_raw_pid());
-    let is_open = || {
-        let entries = fs::read_dir(&directory).unwrap().flatten();
-        entries.into_iter().any(|entry| fs::read_link(entry.path()).is_ok_and(|path| path == file))
-    };
-    while !is_open() {
-        assert!(Instant::now() < end, "{} is not open", file.display());
-        std::thread::yield_now();
-    }
+/// Becomes readable when a file is opened.
+fn watch(file: &Path) -> OwnedFd {
+    use rustix::fs::inotify::{CreateFlags, WatchFlags, add_watch, init};
+    let watch = init(CreateFlags::CLOEXEC).unwrap();
+    add_watch(&watch, file, WatchFlags::OPEN).unwrap();
+    watch
 }
 
-fn ends(process: &rustix::fd::OwnedFd) -> bool {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+/// Whether a watch sees something, or a process ends, within half a minute.
+fn happens(event: &OwnedFd) -> bool {
     let limit = Timespec { tv_sec: 30, tv_nsec: 0 };
-    poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&limit)).unwrap() == 1
+    poll(&mut [PollFd::new(event, PollFlags::IN)], Some(&limit)).unwrap() == 1
 }
 
 fn nothing_outlives_the_user_s_process(alice: &Alice) {
@@ -310,23 +307,25 @@ fn nothing_outlives_the_user_s_process(alice: &Alice) {
     let lock = File::open(&lock_file).unwrap();
     flock(&lock, FlockOperation::LockExclusive).unwrap();
     for at_work in [false, true] {
+        let opened = watch(&lock_file);
         let running = start(&mut alice.grootfs.command(&["create", "--without-mount", &url, "x"]));
         let child = child_of(running.id());
         let child_fd = pidfd_open(child, PidfdFlags::empty()).unwrap();
         if at_work {
-            wait_until_open(child, &lock_file);
+            assert!(happens(&opened));
         }
         let parent = Pid::from_raw(i32::try_from(running.id()).unwrap()).unwrap();
         kill_process(parent, Signal::KILL).unwrap();
-        assert!(ends(&child_fd), "the child is left, at work: {at_work}");
+        assert!(happens(&child_fd), "the child is left, at work: {at_work}");
         assert_eq!(running.finish(Duration::from_secs(30)).code, None);
     }
     flock(&lock, FlockOperation::Unlock).unwrap();
     // And the other way round: the user is told.
     flock(&lock, FlockOperation::LockExclusive).unwrap();
+    let opened = watch(&lock_file);
     let running = start(&mut alice.grootfs.command(&["create", "--without-mount", &url, "x"]));
     let child = child_of(running.id());
-    wait_until_open(child, &lock_file);
+    assert!(happens(&opened));
     kill_process(child, Signal::KILL).unwrap();
     let text = running.finish(Duration::from_secs(30)).failure();
     assert_eq!(text, "the process in the user namespace was ended by signal 9\n");
@@ -341,9 +340,10 @@ fn sigterm_takes_away_what_was_begun(alice: &Alice) {
     let lock_file = alice.fixture.path("locks/global-groot-lock.lock");
     let lock = File::open(&lock_file).unwrap();
     flock(&lock, FlockOperation::LockExclusive).unwrap();
+    let opened = watch(&lock_file);
     let running = start(&mut alice.grootfs.command(&["create", "--without-mount", &url, "x"]));
     let child = child_of(running.id());
-    wait_until_open(child, &lock_file);
+    assert!(happens(&opened));
     let parent = Pid::from_raw(i32::try_from(running.id()).unwrap()).unwrap();
     // As a terminal does: both get it.
     kill_process(child, Signal::INT).unwrap();
