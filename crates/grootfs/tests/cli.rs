@@ -62,13 +62,17 @@ fn help_and_version() {
             "pull",
             "delete",
             "stats",
+            "limit",
+            "df",
             "clean",
             "list",
             "capacity",
             "help"
         ]
     );
-    for command in ["create", "delete", "stats", "clean", "list", "init-store", "delete-store"] {
+    for command in
+        ["create", "delete", "stats", "df", "clean", "list", "init-store", "delete-store"]
+    {
         let by_flag = stdout(&grootfs(&[command, "--help"]));
         assert!(by_flag.contains(&format!("grootfs [global options] {command}")), "{by_flag}");
         assert_eq!(by_flag, stdout(&grootfs(&[command, "-h"])));
@@ -102,6 +106,7 @@ fn numbers_of_arguments() {
     for args in [&["stats"][..], &["stats", "a", "b"]] {
         expect(args, 1, stats);
     }
+    expect(&["df", "x"], 1, "invalid arguments - usage: df [options]\n");
     expect(&["init-store", "x"], 1, "invalid arguments - usage: init-store --store <path>\n");
     expect(&["generate-volume-size-metadata", "x"], 1, "invalid arguments - usage: \n");
     expect(&["delete"], 1, "id was not specified\n");
@@ -176,6 +181,7 @@ fn stores_that_are_not_there() {
     let store = ["--store", "/no/such/store"];
     let run = |args: &[&str], code, text: &str| expect(&[&store, args].concat(), code, text);
     run(&["list"], 1, "no store found at /no/such/store\n");
+    run(&["df"], 1, "no store found at /no/such/store\n");
     run(&["clean"], 0, "no store found at /no/such/store\n");
     run(&["delete-store"], 0, "");
     run(&["delete", "x"], 0, "Image `x` not found. Skipping delete.\n");

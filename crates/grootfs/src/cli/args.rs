@@ -7,6 +7,14 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use crate::config::Flags;
 use crate::error::Error;
 
+mod create;
+mod root;
+mod store;
+
+pub use create::{Create, ImageArgs, Pull};
+pub use root::{Delete, Limit, Stats};
+pub use store::{Clean, DeleteStore, Df, InitStore};
+
 /// Root file systems for containers.
 #[derive(Debug, Parser)]
 #[command(
@@ -101,8 +109,7 @@ pub enum Command {
     /// Makes a store
     InitStore(InitStore),
     /// Takes a store away with all that is in it
-    #[command(override_usage = "grootfs [global options] delete-store")]
-    DeleteStore(Ignored),
+    DeleteStore(DeleteStore),
     /// Writes the sizes of layers that an old release has pulled
     #[command(hide = true)]
     GenerateVolumeSizeMetadata(Nothing),
@@ -116,6 +123,8 @@ pub enum Command {
     Stats(Stats),
     /// Changes the limit of a root file system, also of one that is in use
     Limit(Limit),
+    /// Tells where the disk went, what is promised, and what a clean would give back
+    Df(Df),
     /// Removes layers that no root file system uses
     Clean(Clean),
     /// Lists the root file systems
@@ -141,6 +150,7 @@ impl Command {
             Self::Delete(_) => "delete",
             Self::Stats(_) => "stats",
             Self::Limit(_) => "limit",
+            Self::Df(_) => "df",
             Self::Clean(_) => "clean",
             Self::List(_) => "list",
             Self::Settle(_) => "settle",
@@ -170,252 +180,6 @@ impl Nothing {
     pub fn check(&self) -> Result<(), Error> {
         require(self.arguments.is_empty(), "invalid arguments - usage: ")
     }
-}
-
-/// `init-store`
-#[derive(Debug, Args)]
-#[command(override_usage = "grootfs [global options] init-store [options]")]
-pub struct InitStore {
-    /// <namespace id>:<host id>:<size>, may be given several times
-    #[arg(long, value_name = "MAPPING")]
-    pub uid_mapping: Vec<String>,
-    /// <namespace id>:<host id>:<size>, may be given several times
-    #[arg(long, value_name = "MAPPING")]
-    pub gid_mapping: Vec<String>,
-    /// <user>:<group> whose ranges in /etc/subuid and /etc/subgid become the mappings
-    #[arg(long, value_name = "USER:GROUP")]
-    pub rootless: Option<String>,
-    /// Makes a file system of this size in <store>.backing-store and mounts it
-    #[arg(long, value_name = "BYTES")]
-    pub store_size_bytes: Option<i64>,
-    /// Lets that file system go round the page cache of the one below
-    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean, value_name = "BOOL")]
-    pub with_direct_io: Option<bool>,
-    /// None
-    #[arg(hide = true)]
-    pub arguments: Vec<String>,
-}
-
-impl InitStore {
-    /// Checks the number of arguments.
-    pub fn check(&self) -> Result<(), Error> {
-        let usage = "invalid arguments - usage: init-store --store <path>";
-        require(self.arguments.is_empty(), usage)
-    }
-
-    /// Puts the flags into the configuration.
-    pub fn add_to(&self, flags: &mut Flags) {
-        flags.store_size_bytes = self.store_size_bytes;
-        flags.with_direct_io = self.with_direct_io;
-    }
-}
-
-/// `create`
-#[derive(Debug, Args)]
-#[command(override_usage = "grootfs [global options] create [options] <image> <id>")]
-pub struct Create {
-    /// The image, and the name of the root file system
-    #[arg(value_names = ["IMAGE", "ID"])]
-    pub arguments: Vec<String>,
-    /// Hard limit of the root file system in bytes; 0 for none
-    #[arg(long, value_name = "BYTES")]
-    pub disk_limit_size_bytes: Option<i64>,
-    /// Most files, directories and links that may be made in it, 0 for any number (overlay-xfs only)
-    #[arg(long, value_name = "NUMBER")]
-    pub inode_limit: Option<i64>,
-    /// Lets the limit count only what is written, not the image
-    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean, value_name = "BOOL")]
-    pub exclude_image_from_quota: Option<bool>,
-    /// Cleans unused layers too
-    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean, value_name = "BOOL")]
-    pub with_clean: Option<bool>,
-    /// Does not clean
-    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean, value_name = "BOOL")]
-    pub without_clean: Option<bool>,
-    /// Bytes of layers from which on a clean begins
-    #[arg(long, value_name = "BYTES")]
-    pub threshold_bytes: Option<i64>,
-    /// Mounts the root file system
-    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean, value_name = "BOOL")]
-    pub with_mount: Option<bool>,
-    /// Leaves mounting to the runtime
-    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean, value_name = "BOOL")]
-    pub without_mount: Option<bool>,
-    /// File that a clean after the create logs to
-    #[arg(long, value_name = "FILE")]
-    pub clean_log_file: Option<PathBuf>,
-    #[command(flatten)]
-    pub image: ImageArgs,
-}
-
-/// How an image is found and fetched.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Image options")]
-pub struct ImageArgs {
-    /// host or host:port of a registry without a valid certificate or without TLS, may be repeated
-    #[arg(long, value_name = "HOST")]
-    pub insecure_registry: Vec<String>,
-    /// Leaves digests and sizes of layers unchecked (oci: images only)
-    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean, value_name = "BOOL")]
-    pub skip_layer_validation: Option<bool>,
-    /// User name at the registry [default: $GROOTFS_USERNAME, or what docker or podman login saved]
-    #[arg(long, value_name = "NAME")]
-    pub username: Option<String>,
-    /// Password at the registry; others see it in the process list, so prefer the next one
-    #[arg(long, value_name = "SECRET")]
-    pub password: Option<String>,
-    /// File whose first line is the password [default: $GROOTFS_PASSWORD]
-    #[arg(long, value_name = "FILE")]
-    pub password_file: Option<PathBuf>,
-    /// os/arch[/variant] to choose from images for several [default: this machine]
-    #[arg(long, value_name = "PLATFORM")]
-    pub platform: Option<String>,
-}
-
-impl ImageArgs {
-    fn add_to(&self, flags: &mut Flags) {
-        flags.insecure_registries.clone_from(&self.insecure_registry);
-        flags.skip_layer_validation = self.skip_layer_validation;
-    }
-}
-
-/// `pull`
-#[derive(Debug, Args)]
-#[command(override_usage = "grootfs [global options] pull [options] <image>")]
-pub struct Pull {
-    /// The image
-    #[arg(value_name = "IMAGE")]
-    pub arguments: Vec<String>,
-    #[command(flatten)]
-    pub image: ImageArgs,
-}
-
-impl Pull {
-    /// Checks the number of arguments.
-    pub fn check(&self) -> Result<(), Error> {
-        let usage = "invalid arguments - usage: pull [options] <image>";
-        require(self.arguments.len() == 1, usage)
-    }
-
-    /// Puts the flags into the configuration.
-    pub fn add_to(&self, flags: &mut Flags) {
-        self.image.add_to(flags);
-    }
-}
-
-impl Create {
-    /// Checks the number of arguments.
-    pub fn check(&self) -> Result<(), Error> {
-        let usage = "invalid arguments - usage: create [options] <image> <id>";
-        require(self.arguments.len() == 2, usage)
-    }
-
-    /// Puts the flags into the configuration.
-    pub fn add_to(&self, flags: &mut Flags) -> Result<(), Error> {
-        let both = self.with_clean == Some(true) && self.without_clean == Some(true);
-        require(!both, "with-clean and without-clean cannot be used together")?;
-        flags.disk_limit_size_bytes = self.disk_limit_size_bytes;
-        flags.inode_limit = self.inode_limit;
-        self.image.add_to(flags);
-        flags.exclude_image_from_quota = self.exclude_image_from_quota;
-        flags.threshold_bytes = self.threshold_bytes;
-        flags.with_clean = self.without_clean.map(|without| !without).or(self.with_clean);
-        // If both are given, leaving it to the runtime wins (contract 1.3).
-        flags.without_mount = self.without_mount.or(self.with_mount.map(|with| !with));
-        flags.clean_log_file.clone_from(&self.clean_log_file);
-        Ok(())
-    }
-}
-
-/// `delete`
-#[derive(Debug, Args)]
-#[command(override_usage = "grootfs [global options] delete <id|image path>")]
-pub struct Delete {
-    /// Name or path of the root file system
-    #[arg(value_name = "ID")]
-    pub arguments: Vec<String>,
-}
-
-impl Delete {
-    /// Checks the number of arguments.
-    pub fn check(&self) -> Result<(), Error> {
-        require(self.arguments.len() == 1, "id was not specified")
-    }
-}
-
-/// `stats`
-#[derive(Debug, Args)]
-#[command(override_usage = "grootfs [global options] stats [options] <id|image path>")]
-pub struct Stats {
-    /// Tells of all root file systems, a line each
-    #[arg(long)]
-    pub all: bool,
-    /// Name or path of the root file system
-    #[arg(value_name = "ID")]
-    pub arguments: Vec<String>,
-}
-
-impl Stats {
-    /// Checks the number of arguments.
-    pub fn check(&self) -> Result<(), Error> {
-        let usage = "invalid arguments - usage: stats [options] <id|image path>";
-        require(self.arguments.len() == usize::from(!self.all), usage)
-    }
-}
-
-/// `limit`
-#[derive(Debug, Args)]
-#[command(override_usage = "grootfs [global options] limit [options] <id|image path>")]
-pub struct Limit {
-    /// New limit in bytes, 0 for none; the root file system keeps what it holds
-    #[arg(long, value_name = "BYTES")]
-    pub disk_limit_size_bytes: Option<i64>,
-    /// Lets the limit count only what is written, not the image
-    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean, value_name = "BOOL")]
-    pub exclude_image_from_quota: Option<bool>,
-    /// New limit of files, directories and links, 0 for none (overlay-xfs only)
-    #[arg(long, value_name = "NUMBER")]
-    pub inode_limit: Option<i64>,
-    /// Name or path of the root file system
-    #[arg(value_name = "ID")]
-    pub arguments: Vec<String>,
-}
-
-impl Limit {
-    /// Checks the number of arguments, and that there is something to do.
-    pub fn check(&self) -> Result<(), Error> {
-        let usage = "invalid arguments - usage: limit [options] <id|image path>";
-        require(self.arguments.len() == 1, usage)?;
-        let something = self.disk_limit_size_bytes.is_some() || self.inode_limit.is_some();
-        require(something, "give --disk-limit-size-bytes, --inode-limit or both")?;
-        let scope = self.exclude_image_from_quota.is_none() || self.disk_limit_size_bytes.is_some();
-        require(scope, "--exclude-image-from-quota goes with --disk-limit-size-bytes")
-    }
-
-    /// Puts the flags into the configuration, which checks them. What the file says is for creates.
-    pub fn add_to(&self, flags: &mut Flags) {
-        flags.disk_limit_size_bytes = Some(self.disk_limit_size_bytes.unwrap_or(0));
-        flags.inode_limit = Some(self.inode_limit.unwrap_or(0));
-        flags.exclude_image_from_quota = Some(self.exclude_image_from_quota.unwrap_or(false));
-    }
-}
-
-/// `clean`
-#[derive(Debug, Args)]
-#[command(override_usage = "grootfs [global options] clean [options]")]
-pub struct Clean {
-    /// Bytes of layers below which nothing is removed
-    #[arg(long, value_name = "BYTES")]
-    pub threshold_bytes: Option<i64>,
-    /// Removes only as much as the threshold asks for, least recently used layers first
-    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean, value_name = "BOOL")]
-    pub keep_recent: Option<bool>,
-    /// Says what would go and what would stay, and why; removes nothing
-    #[arg(long)]
-    pub dry_run: bool,
-    /// Ignored
-    #[arg(hide = true)]
-    pub arguments: Vec<String>,
 }
 
 fn require(holds: bool, text: &str) -> Result<(), Error> {

@@ -66,7 +66,8 @@ pub fn warn_of_threshold(context: &Context) {
     }
 }
 
-fn request(context: &Context) -> Request {
+/// What the configuration asks for.
+pub fn request(context: &Context) -> Request {
     let config = &context.config;
     let compat = context.compat();
     Request {

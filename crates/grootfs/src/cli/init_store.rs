@@ -31,6 +31,7 @@ pub fn run(context: &Context, args: &InitStore) -> Result<String, Error> {
         // The store works; only a create that asks for a limit will fail.
         context.warn("limits-not-available", &error);
     }
+    super::clean::warn_of_threshold(context);
     Ok(String::new())
 }
 

@@ -26,6 +26,7 @@ mod create;
 mod delete;
 mod delete_store;
 mod detached;
+mod df;
 mod find;
 mod generate_metadata;
 mod init_store;
@@ -137,6 +138,7 @@ fn dispatch(cli: Cli, given: &[OsString]) -> Result<Done, Error> {
         Command::Pull(args) => args.check()?,
         Command::Stats(args) => args.check()?,
         Command::Limit(args) => args.check()?,
+        Command::Df(args) => args.check()?,
         Command::InitStore(args) => args.check()?,
         Command::GenerateVolumeSizeMetadata(args) => args.check()?,
         _ => {}
@@ -151,13 +153,14 @@ fn dispatch(cli: Cli, given: &[OsString]) -> Result<Done, Error> {
     }
     let done = match cli.command {
         Command::InitStore(args) => init_store::run(&context, &args),
-        Command::DeleteStore(_) => delete_store::run(&context),
+        Command::DeleteStore(args) => delete_store::run(&context, &args),
         Command::GenerateVolumeSizeMetadata(_) => generate_metadata::run(&context),
         Command::Create(args) => create::run(&context, &args),
         Command::Pull(args) => pull::run(&context, &args),
         Command::Delete(args) => delete::run(&context, &args),
         Command::Stats(args) => stats::run(&context, &args),
         Command::Limit(args) => limit::run(&context, &args),
+        Command::Df(args) => df::run(&context, &args),
         Command::Clean(args) => clean::run(&context, &args),
         Command::List(_) => list::run(&context),
         Command::Settle(_) => settle::run(&context),

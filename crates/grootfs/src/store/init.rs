@@ -127,12 +127,27 @@ fn give(directory: &OwnedFd, owner: Owner, path: &Path) -> Result<(), Error> {
 
 /// Takes a store away with everything in it. A store that is not there is success.
 ///
-/// The backing file stays; a directory that is no store is refused.
-pub fn delete_store(layout: &Layout, driver: &dyn Driver) -> Result<(), Error> {
-    let root = layout.root();
-    if !root.exists() {
-        return Ok(());
+/// The backing file stays, unless it is to go as well; a directory that is no store is refused.
+pub fn delete_store(
+    layout: &Layout,
+    driver: &dyn Driver,
+    with_backing_file: bool,
+) -> Result<(), Error> {
+    if layout.root().exists() {
+        delete_content(layout, driver)?;
     }
+    if with_backing_file {
+        // Its loop device has gone away with the mount.
+        let file = layout.backing_file();
+        match fs::remove_file(&file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => other.at("unlink", &file)?,
+        }
+    }
+    Ok(())
+}
+
+fn delete_content(layout: &Layout, driver: &dyn Driver) -> Result<(), Error> {
     let refusing = "failed to lock - refusing to delete possibly corrupted store";
     let patience = locks::Patience::short(&Interrupt::default());
     let lock = locks::global_exclusive(layout, &patience).doing(refusing)?;

@@ -90,7 +90,7 @@ pub struct Lock {
 
 /// Takes the global lock together with others.
 pub fn global_shared(layout: &Layout, patience: &Patience) -> Result<Lock, Error> {
-    let _gate = acquire(layout, GATE, Mode::Shared, patience)?;
+    let _gate = acquire(layout, GATE, Mode::Shared, patience).map_err(|e| of_global(layout, e))?;
     acquire(layout, GLOBAL, Mode::Shared, patience)
 }
 
@@ -98,7 +98,8 @@ pub fn global_shared(layout: &Layout, patience: &Patience) -> Result<Lock, Error
 pub fn global_exclusive(layout: &Layout, patience: &Patience) -> Result<Lock, Error> {
     let until = Instant::now() + patience.limit;
     loop {
-        let gate = acquire(layout, GATE, Mode::Exclusive, patience)?;
+        let gate = acquire(layout, GATE, Mode::Exclusive, patience)
+            .map_err(|error| of_global(layout, error))?;
         let closed = Patience::of(GATE_CLOSED, &patience.interrupt);
         match acquire(layout, GLOBAL, Mode::Exclusive, &closed) {
             Err(Error::LockTimeout { key, holder, .. }) if Instant::now() >= until => {
@@ -111,6 +112,19 @@ pub fn global_exclusive(layout: &Layout, patience: &Patience) -> Result<Lock, Er
         if patience.interrupt.wait(GATE_OPEN) {
             return Err(Error::Interrupted);
         }
+    }
+}
+
+/// An error at the gate is one of the lock behind it, whose texts people know.
+fn of_global(layout: &Layout, error: Error) -> Error {
+    match error {
+        Error::Lock { source: PathError { operation, error, .. }, .. } => {
+            failure(layout, GLOBAL, operation, error)
+        }
+        Error::LockTimeout { after, holder, .. } => {
+            Error::LockTimeout { key: GLOBAL.to_owned(), after, holder }
+        }
+        other => other,
     }
 }
 

@@ -10,6 +10,7 @@ use crate::driver;
 use crate::error::PathError;
 use crate::idmap::{IdMappings, Owner};
 
+pub mod accounting;
 pub mod dependencies;
 pub mod durability;
 mod filesystem;

@@ -60,16 +60,16 @@ fn made_once(driver: Driver) {
     place.check();
     let id = filesystem_id(place.grootfs.store());
     fs::write(place.grootfs.path("images/marker"), "still here").unwrap();
-    // Again while it is mounted, with the size, with another one, without one.
+    // Again while it is mounted, with the size, with a smaller one, without one.
     for again in
-        [&place.init[..], &["init-store", "--store-size-bytes", "999999999"], &["init-store"]]
+        [&place.init[..], &["init-store", "--store-size-bytes", "300000000"], &["init-store"]]
     {
         assert_eq!(place.grootfs.ok(again), "");
         place.check();
     }
     // Again after a reboot.
     for again in
-        [&place.init[..], &["init-store", "--store-size-bytes", "999999999"], &["init-store"]]
+        [&place.init[..], &["init-store", "--store-size-bytes", "300000000"], &["init-store"]]
     {
         place.unmount();
         assert_eq!(place.grootfs.ok(again), "");
@@ -78,6 +78,47 @@ fn made_once(driver: Driver) {
         assert_eq!(marker, "still here");
         assert_eq!(filesystem_id(place.grootfs.store()), id);
     }
+}
+
+/// A larger size, while it is in use and after a reboot: everything in it stays, and there is more room.
+fn grows(driver: Driver) {
+    let place = Place::new(driver);
+    place.grootfs.ok(&place.init);
+    let file = place.grootfs.path("images/marker");
+    fs::write(&file, "still here").unwrap();
+    let mut room = free(place.grootfs.store());
+    for (size, reboot) in [("500000000", false), ("700000000", true)] {
+        if reboot {
+            place.unmount();
+        }
+        place.grootfs.ok(&["init-store", "--store-size-bytes", size]);
+        assert_eq!(fs::metadata(place.backing_file()).unwrap().len().to_string(), size);
+        let more = free(place.grootfs.store());
+        assert!(more > room + 100_000_000, "{size}: {room} {more}");
+        room = more;
+        assert_eq!(fs::read_to_string(&file).unwrap(), "still here");
+    }
+    fs::write(place.grootfs.path("images/large"), vec![1; 450_000_000]).unwrap();
+    place.grootfs.ok(&["delete-store", "--with-backing-file"]);
+    assert!(!place.backing_file().exists() && !place.grootfs.store().exists());
+    assert!(place.loop_devices().is_empty());
+}
+
+fn free(path: &Path) -> u64 {
+    let line =
+        run(Command::new("stat").args(["--file-system", "--format=%a %S"]).arg(path)).success();
+    let (blocks, size) = line.trim().split_once(' ').unwrap();
+    blocks.parse::<u64>().unwrap() * size.parse::<u64>().unwrap()
+}
+
+#[test]
+fn privileged_grows_overlay_xfs() {
+    grows(Driver::OverlayXfs);
+}
+
+#[test]
+fn privileged_grows_btrfs() {
+    grows(Driver::Btrfs);
 }
 
 /// Its UUID: a new one when it is formatted again.

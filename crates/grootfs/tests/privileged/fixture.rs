@@ -69,6 +69,11 @@ impl Fixture {
         self.driver == Driver::OverlayXfs
     }
 
+    /// Whether the file system counts and limits what roots write.
+    pub fn has_quotas(&self) -> bool {
+        self.filesystem.has_quotas()
+    }
+
     /// A path beside the store, on another file system.
     pub fn scratch(&self, below: &str) -> PathBuf {
         self.scratch.join(below)

@@ -39,6 +39,7 @@ mod clean;
 mod configuration;
 mod delete;
 mod delete_store;
+mod df;
 mod fixture;
 mod hostile;
 mod init_store;

@@ -268,7 +268,7 @@ fn promised(layout: &Layout) -> Result<u64, Error> {
 }
 
 /// Images that are being removed.
-fn asides(layout: &Layout) -> Result<Vec<ImagePaths>, Error> {
+pub(super) fn asides(layout: &Layout) -> Result<Vec<ImagePaths>, Error> {
     let names = volumes::names(&layout.tmp())?;
     let asides = names.into_iter().filter(|name| images::is_aside(name));
     Ok(asides.map(|name| ImagePaths::at(layout.tmp().join(name))).collect())
