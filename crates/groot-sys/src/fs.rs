@@ -63,7 +63,7 @@ pub fn remove_tree(parent: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
         Err(Errno::ISDIR | Errno::PERM) => {}
         Err(errno) => return Err(errno).call("unlinkat", || show(name)),
     }
-    let Some(top) = open_below(parent, name)? else { return Ok(()) };
+    let Some(top) = open_to_empty(parent, name)? else { return Ok(()) };
     let mut moved = 0;
     // Once more for the directories that were moved to the top.
     loop {
@@ -105,7 +105,7 @@ fn empty(top: &OwnedFd, moved: &mut u64) -> Result<()> {
             move_to_top(level.directory.as_fd(), &name, top, moved)?;
             continue;
         }
-        let Some(directory) = open_below(level.directory.as_fd(), os(&name))? else { continue };
+        let Some(directory) = open_to_empty(level.directory.as_fd(), os(&name))? else { continue };
         let below = remove_files(&directory)?;
         stack.push(Level { directory, name, below });
     }
@@ -170,6 +170,17 @@ fn open_below(parent: BorrowedFd<'_>, name: &OsStr) -> Result<Option<OwnedFd>> {
     match crate::resolve::directory_beneath(parent, name) {
         Err(error) if error.errno() == Errno::NOENT => Ok(None),
         other => other.map(Some),
+    }
+}
+
+/// The same for one that is to be emptied. One of somebody else's that may not be looked into, such as
+/// overlay's `work/work`, goes at once if it is empty; then `None` too.
+fn open_to_empty(parent: BorrowedFd<'_>, name: &OsStr) -> Result<Option<OwnedFd>> {
+    match open_below(parent, name) {
+        Err(error) if error.errno() == Errno::ACCESS => {
+            remove_directory(parent, name).map(|()| None).map_err(|_| error)
+        }
+        other => other,
     }
 }
 

@@ -20,6 +20,7 @@ pub mod project_quota;
 pub mod qgroup;
 pub mod resolve;
 pub mod setuid;
+pub mod userns;
 pub mod xfs;
 
 /// A system call that failed.

@@ -33,6 +33,8 @@ pub struct Overlay<'a> {
     pub work: &'a Path,
     /// Where to mount.
     pub target: &'a Path,
+    /// Whether overlay keeps its marks in `user.overlay.*`, which it may also in a user namespace (Linux 5.11).
+    pub user_xattrs: bool,
 }
 
 /// Mounts an overlay: by the mount API with one `lowerdir+` a layer (Linux 6.7), so that their
@@ -92,6 +94,11 @@ fn configured(overlay: &Overlay<'_>) -> std::result::Result<(), Tried> {
                 .map_err(|error| refused(error, context.as_fd()))?,
         }
     }
+    if overlay.user_xattrs {
+        fsconfig_set_flag(context.as_fd(), "userxattr")
+            .call("fsconfig", || "userxattr".into())
+            .map_err(|error| refused(error, context.as_fd()))?;
+    }
     let show = || format!("overlay, {} layers", overlay.lower.len());
     fsconfig_create(context.as_fd())
         .call("fsconfig", show)
@@ -144,10 +151,11 @@ fn with_log(mut error: Error, context: BorrowedFd<'_>) -> Tried {
 fn classic(overlay: &Overlay<'_>) -> Result<()> {
     let lower: Vec<String> = overlay.lower.iter().map(|path| path.display().to_string()).collect();
     let options = format!(
-        "lowerdir={},upperdir={},workdir={}",
+        "lowerdir={},upperdir={},workdir={}{}",
         lower.join(":"),
         overlay.upper.display(),
-        overlay.work.display()
+        overlay.work.display(),
+        if overlay.user_xattrs { ",userxattr" } else { "" }
     );
     let show = || format!("overlay, {}, {} layers", overlay.target.display(), lower.len());
     if options.len() > LONGEST_OPTIONS {

@@ -105,6 +105,9 @@ pub enum Error {
     /// The store.
     #[error(transparent)]
     Store(#[from] crate::store::Error),
+    /// The process that does a user's work.
+    #[error(transparent)]
+    Userns(#[from] crate::userns::Error),
     /// A driver call outside of the store's own.
     #[error(transparent)]
     Driver(#[from] crate::driver::Error),

@@ -15,6 +15,7 @@
 //! - [`store`] knows what lies on disk: paths, locks, volumes, images, cleaning.
 //! - [`driver`] knows how the kernel shares layers: overlay over XFS, or btrfs.
 //! - [`rootfs`] makes what the runtime gets.
+//! - [`userns`] lets users other than root do the same: root of a user namespace does it for them.
 //! - [`observe`] holds logs, and later metrics and progress.
 //!
 //! With `--cfg fuzzing` there is another one, `fuzzing`: the ways in for the targets of `fuzz/`.
@@ -29,7 +30,9 @@ pub mod idmap;
 pub mod image;
 pub mod interrupt;
 pub mod observe;
+pub mod program;
 pub mod pull;
 pub mod rootfs;
 pub mod store;
 pub mod unpack;
+pub mod userns;

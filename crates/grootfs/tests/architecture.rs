@@ -21,6 +21,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("observe", &[]),
     ("idmap", &[]),
     ("interrupt", &[]),
+    ("program", &[]),
+    // Who a process is: knows no command and no store, and is handed what it has to run.
+    ("userns", &[]),
     // Joins the errors of all rooms into one text and one exit code.
     ("error", &["config", "image", "pull", "store", "driver"]),
     ("lib", &["cli"]),
@@ -30,7 +33,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Rooms that everybody may use.
-const BELOW_ALL: &[&str] = &["error", "idmap", "interrupt", "observe"];
+const BELOW_ALL: &[&str] = &["error", "idmap", "interrupt", "observe", "program", "userns"];
 
 /// Lines of a file without its tests.
 const LONGEST_FILE: usize = 400;

@@ -10,6 +10,8 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use crate::user::User;
+
 /// How long a program may take where nobody says otherwise. Generous: tests share the machine.
 pub const TIME_LIMIT: Duration = Duration::from_secs(120);
 
@@ -181,6 +183,7 @@ pub struct Grootfs {
     store: PathBuf,
     global: Vec<OsString>,
     umask: Option<u32>,
+    user: Option<User>,
     directory: PathBuf,
 }
 
@@ -192,6 +195,7 @@ impl Grootfs {
             store: store.into(),
             global: Vec::new(),
             umask: None,
+            user: None,
             directory: "/".into(),
         }
     }
@@ -207,6 +211,12 @@ impl Grootfs {
     #[must_use]
     pub fn umask(self, umask: u32) -> Self {
         Self { umask: Some(umask), ..self }
+    }
+
+    /// Runs as another user than the test.
+    #[must_use]
+    pub fn user(self, user: &User) -> Self {
+        Self { user: Some(user.clone()), ..self }
     }
 
     /// Runs in this directory instead of `/`.
@@ -227,15 +237,17 @@ impl Grootfs {
 
     /// The command with these arguments, not yet started.
     pub fn command<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Command {
-        let mut command = match self.umask {
-            None => Command::new(&self.program),
-            Some(umask) => {
-                let mut shell = Command::new("sh");
-                shell.arg("-c").arg(format!("umask {umask:03o} && exec \"$0\" \"$@\""));
-                shell.arg(&self.program);
-                shell
-            }
-        };
+        let mut words: Vec<OsString> = Vec::new();
+        if let Some(umask) = self.umask {
+            let script = format!("umask {umask:03o} && exec \"$0\" \"$@\"");
+            words.extend(["sh".into(), "-c".into(), script.into()]);
+        }
+        match &self.user {
+            None => words.push(self.program.clone().into()),
+            Some(user) => words.extend(user.words(&self.program)),
+        }
+        let mut command = Command::new(words.remove(0));
+        command.args(words);
         command.arg("--store").arg(&self.store).args(&self.global).args(arguments);
         command.current_dir(&self.directory);
         command

@@ -13,6 +13,11 @@ use crate::command::{Output, run};
 /// Mounts of the spec are made: those of the image's volumes by `runc`, that of the root itself
 /// (`--without-mount`) before, in a mount namespace that ends with the container.
 pub fn run_in(spec: &str, argv: &[&str]) -> Output {
+    run_mapped(spec, &[], argv)
+}
+
+/// The same in a user namespace with these mappings, `namespace:host:size`, for users and groups.
+pub fn run_mapped(spec: &str, mappings: &[&str], argv: &[&str]) -> Output {
     let spec: Value = serde_json::from_str(spec).unwrap();
     let root = spec["root"]["path"].as_str().unwrap();
     let mounts = spec["mounts"].as_array().cloned().unwrap_or_default();
@@ -20,7 +25,8 @@ pub fn run_in(spec: &str, argv: &[&str]) -> Output {
         mounts.into_iter().partition(|mount| is_root(mount, root));
     assert!(own.len() < 2, "more than one mount of the root: {own:?}");
     let bundle = tempfile::tempdir().unwrap();
-    let config = config(&spec, argv, &others);
+    let mut config = config(&spec, argv, &others);
+    add_mappings(&mut config, mappings);
     fs::write(bundle.path().join("config.json"), config.to_string()).unwrap();
     let script =
         format!("{}exec \"$@\"", own.first().map(|m| mount_line(m, root)).unwrap_or_default());
@@ -89,6 +95,23 @@ fn config(spec: &Value, argv: &[&str], others: &[Value]) -> Value {
             ],
         },
     })
+}
+
+fn add_mappings(config: &mut Value, mappings: &[&str]) {
+    if mappings.is_empty() {
+        return;
+    }
+    let ranges: Vec<Value> = mappings
+        .iter()
+        .map(|mapping| {
+            let ids: Vec<u32> = mapping.split(':').map(|id| id.parse().unwrap()).collect();
+            json!({ "containerID": ids[0], "hostID": ids[1], "size": ids[2] })
+        })
+        .collect();
+    let linux = &mut config["linux"];
+    linux["namespaces"].as_array_mut().unwrap().push(json!({ "type": "user" }));
+    linux["uidMappings"] = ranges.clone().into();
+    linux["gidMappings"] = ranges.into();
 }
 
 fn has_cgroups() -> bool {

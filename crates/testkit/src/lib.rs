@@ -30,3 +30,4 @@ pub mod set_uid;
 pub mod token_server;
 pub mod tree;
 pub mod uml;
+pub mod user;

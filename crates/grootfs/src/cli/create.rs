@@ -1,7 +1,7 @@
 //! `grootfs create`
 
 use super::args::Create;
-use super::{Context, clean, settle, source};
+use super::{Context, clean, namespace, settle, source};
 use crate::error::Error;
 use crate::image;
 use crate::pull::{Budget, Puller};
@@ -30,6 +30,7 @@ fn create(context: &Context, args: &Create, argument: &str, id: &str) -> Result<
     let id = ImageId::new(id).map_err(store::Error::from)?;
     images::check_free(&store.layout, &id)?;
     available(context)?;
+    namespace::check_may_mount(context, driver.kind())?;
     if !config.limit.is_none() {
         // Before anything is pulled in vain.
         driver.check_limits()?;
@@ -83,5 +84,5 @@ fn create(context: &Context, args: &Create, argument: &str, id: &str) -> Result<
 
 /// Refuses what this version does not do, before anything is pulled.
 fn available(context: &Context) -> Result<(), Error> {
-    context.require_root("create by a user other than root")
+    namespace::check_may_unpack(context)
 }

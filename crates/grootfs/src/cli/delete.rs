@@ -13,8 +13,7 @@ pub fn run(context: &Context, args: &Delete) -> Result<String, Error> {
         Found::Missing(text) => return Ok(text + "\n"),
         Found::Image(id, _) => id,
     };
-    let mappings = crate::store::namespace::read(&context.layout)?;
-    let store = Store { layout: context.layout.clone(), mappings };
+    let store = Store::of(context.layout.clone())?;
     match images::delete(&store, &*context.driver(), &id) {
         Ok(()) => Ok(format!("Image {id} deleted\n")),
         // Somebody else was faster.

@@ -17,6 +17,7 @@ use crate::interrupt::Interrupt;
 use crate::observe::Log;
 use crate::store::Store;
 use crate::store::layout::Layout;
+use crate::userns;
 
 mod args;
 mod capacity;
@@ -31,6 +32,7 @@ mod generate_metadata;
 mod init_store;
 mod limit;
 mod list;
+mod namespace;
 mod normalise;
 mod pull;
 mod settle;
@@ -69,11 +71,6 @@ impl Context {
         Ok(Store::open(self.layout.root())?)
     }
 
-    /// Refuses what only root can do in this version.
-    fn require_root(&self, what: &'static str) -> Result<(), Error> {
-        if rustix::process::geteuid().is_root() { Ok(()) } else { Err(Error::NotYet(what)) }
-    }
-
     /// Tells of something that is no failure but that somebody should know: in the log, and to a person at
     /// a terminal.
     fn warn(&self, action: &str, error: &(dyn std::error::Error + 'static)) {
@@ -92,9 +89,18 @@ impl Context {
 
 /// Runs the program with its arguments (the program's name first).
 pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    // Before there is a second thread.
+    let given = match userns::child::begin(arguments.collect()) {
+        Ok(arguments) => arguments,
+        Err(userns::child::Failure::NotForPeople) => {
+            let text = format!("{} is started by grootfs itself\n", userns::child::NAME);
+            return print(&text, ExitCode::from(EXIT_FAILURE));
+        }
+        Err(userns::child::Failure::Told) => return ExitCode::from(EXIT_FAILURE),
+    };
     let mut command = Cli::command();
     command.build();
-    let arguments = match normalise::normalise(&command, arguments.collect()) {
+    let arguments = match normalise::normalise(&command, given.clone()) {
         Ok(arguments) => arguments,
         Err(text) => return usage_error(&mut command, None, &text),
     };
@@ -110,13 +116,22 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return parse_failure(&mut command, &arguments, &error),
     };
-    match dispatch(cli) {
-        Ok(text) => print(&text, ExitCode::SUCCESS),
+    match dispatch(cli, &given) {
+        Ok(Done::Here(text)) => print(&text, ExitCode::SUCCESS),
+        Ok(Done::InNamespace(code)) => ExitCode::from(code),
         Err(error) => failure(&mut command, &error),
     }
 }
 
-fn dispatch(cli: Cli) -> Result<String, Error> {
+/// What a command comes to.
+enum Done {
+    /// What it prints.
+    Here(String),
+    /// The exit code of the process that did it, and printed.
+    InNamespace(u8),
+}
+
+fn dispatch(cli: Cli, given: &[OsString]) -> Result<Done, Error> {
     match &cli.command {
         Command::Create(args) => args.check()?,
         Command::Delete(args) => args.check()?,
@@ -130,7 +145,13 @@ fn dispatch(cli: Cli) -> Result<String, Error> {
     }
     let context = context(&cli)?;
     available(&cli)?;
-    match cli.command {
+    if !matches!(cli.command, Command::InitStore(_) | Command::Capacity(_)) {
+        namespace::check_owner(&context)?;
+    }
+    if let Some(code) = namespace::enter(&context, &cli, given)? {
+        return Ok(Done::InNamespace(code));
+    }
+    let done = match cli.command {
         Command::InitStore(args) => init_store::run(&context, &args),
         Command::DeleteStore(args) => delete_store::run(&context, &args),
         Command::GenerateVolumeSizeMetadata(_) => generate_metadata::run(&context),
@@ -144,7 +165,8 @@ fn dispatch(cli: Cli) -> Result<String, Error> {
         Command::List(_) => list::run(&context),
         Command::Settle(_) => settle::run(&context),
         Command::Capacity(_) => Ok(capacity::run(&context)),
-    }
+    };
+    done.map(Done::Here)
 }
 
 /// Refuses flags that would have no effect in this version.

@@ -1,7 +1,7 @@
 //! `grootfs pull`
 
 use super::args::Pull;
-use super::{Context, settle, source};
+use super::{Context, namespace, settle, source};
 use crate::error::Error;
 use crate::image;
 use crate::pull::{Budget, Puller};
@@ -18,7 +18,7 @@ fn pull(context: &Context, args: &Pull, argument: &str) -> Result<String, Error>
     let source = image::open(argument, &source::options(context, &args.image)?)?;
     let driver = context.driver();
     let store = context.store()?;
-    context.require_root("pull by a user other than root")?;
+    namespace::check_may_unpack(context)?;
     let image = source.image().map_err(Error::ImageInfo)?;
     let log = context.log.session("groot-pulling");
     let puller = Puller {

@@ -1,5 +1,8 @@
 //! Ctrl-C and SIGTERM: the first one stops what runs and takes away what it made, the second one
 //! ends the process at once.
+//!
+//! In a user namespace of ours it is the parent who decides: it passes the first one on as SIGTERM, and
+//! when it ends, the kernel ends this process.
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -10,8 +13,14 @@ use crate::interrupt::Interrupt;
 pub fn listen(interrupt: &Interrupt) {
     let Ok(mut signals) = Signals::new([SIGINT, SIGTERM]) else { return };
     let interrupt = interrupt.clone();
+    let is_inside = crate::userns::is_inside();
     std::thread::spawn(move || {
         let mut signals = signals.forever();
+        if is_inside {
+            // A terminal sends SIGINT to both.
+            signals.filter(|signal| *signal == SIGTERM).for_each(|_| interrupt.stop());
+            return;
+        }
         signals.next();
         interrupt.stop();
         if let Some(signal) = signals.next() {

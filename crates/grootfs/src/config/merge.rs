@@ -9,6 +9,7 @@ use super::{Error, absolute};
 use crate::driver::limit::{Limit, Scope};
 use crate::driver::{self, helper::Helpers};
 use crate::observe::log::{Format, Level};
+use crate::userns::parent::Tools;
 
 /// Where the store is if nobody says otherwise.
 const DEFAULT_STORE: &str = "/var/lib/grootfs";
@@ -85,6 +86,8 @@ pub struct Config {
     pub log_format: Format,
     /// Who sets limits for users other than root.
     pub helpers: Helpers,
+    /// Who maps ids for users other than root.
+    pub id_tools: Tools,
     /// Directory of the btrfs tools; `None` to look in `PATH`.
     pub btrfs_progs_path: Option<PathBuf>,
     /// Which original is followed.
@@ -162,6 +165,12 @@ impl Config {
             helpers: Helpers {
                 tardis: path(flags.tardis_bin, file.tardis_bin).unwrap_or("tardis".into()),
                 drax: path(flags.drax_bin, file.drax_bin).unwrap_or("drax".into()),
+            },
+            id_tools: Tools {
+                newuidmap: path(flags.newuidmap_bin, file.newuidmap_bin)
+                    .unwrap_or("newuidmap".into()),
+                newgidmap: path(flags.newgidmap_bin, file.newgidmap_bin)
+                    .unwrap_or("newgidmap".into()),
             },
             btrfs_progs_path: path(flags.btrfs_progs_path, file.btrfs_progs_path),
             compat,

@@ -8,12 +8,15 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustix::io::Errno;
+
 use super::limit::Usage;
 use super::quota_groups::{self, QuotaGroups};
 use super::{Change, Doing, Driver, Error, Kind, Mount, NewRoot, VolumeTree, files};
 use crate::error::{AtPath, PathError};
 use crate::idmap::Owner;
 use crate::store::layout::{ImagePaths, Layout};
+use crate::userns;
 
 /// The driver.
 #[derive(Debug)]
@@ -106,6 +109,11 @@ impl Driver for Btrfs {
         Ok(VolumeTree { root, whiteout_device: None })
     }
 
+    fn mark_opaque(&self, _name: &str, _directories: &[&Path]) -> Result<(), Error> {
+        // What a layer hides is gone from its snapshot.
+        Ok(())
+    }
+
     fn publish_volume(&self, from: &str, to: &str) -> Result<(), Error> {
         let target = self.layout.volume(to);
         if target.is_dir() {
@@ -151,10 +159,7 @@ impl Driver for Btrfs {
     }
 
     fn sweep(&self) -> Result<(), Error> {
-        let root = files::open_directory(self.layout.root())?;
-        groot_sys::qgroup::remove_stale(root.as_fd())
-            .doing("removing quota groups of destroyed volumes")?;
-        Ok(())
+        self.quota_groups().sweep(&self.layout)
     }
 
     fn check_limits(&self) -> Result<(), Error> {
@@ -222,8 +227,27 @@ fn destroy_subvolumes(path: &Path) -> Result<(), Error> {
 fn destroy_subvolume(path: &Path) -> Result<(), Error> {
     let (parent, name) = split(path)?;
     let Some(parent) = files::open_existing(parent)? else { return Ok(()) };
-    missing_is(groot_sys::btrfs::destroy_subvolume(parent.as_fd(), name), ())
-        .doing(format!("destroying volume {}", path.display()))
+    let destroyed = missing_is(groot_sys::btrfs::destroy_subvolume(parent.as_fd(), name), ());
+    let action = format!("destroying volume {}", path.display());
+    match destroyed {
+        Err(error) if error.errno() == Errno::PERM && !userns::is_host_root() => {
+            Err(Error::Usage(format!("{action}: {error}{}", removal_option(path))))
+        }
+        other => other.doing(action),
+    }
+}
+
+/// What lets users remove subvolumes, if that is what is missing.
+fn removal_option(path: &Path) -> String {
+    const OPTION: &str = "user_subvol_rm_allowed";
+    let Ok(mount) = groot_sys::mount::mount_point_of(path.parent().unwrap_or(path)) else {
+        return String::new();
+    };
+    let mount = mount.display();
+    format!(
+        "; users may remove subvolumes only where btrfs is mounted with {OPTION}; as root: mount -o \
+         remount,{OPTION} {mount}"
+    )
 }
 
 /// Something else instead of the error that says that a thing is gone.

@@ -179,12 +179,15 @@ pub fn open_existing(path: &Path) -> Result<Option<OwnedFd>, Error> {
 
 /// Whether a directory hides those of the layers below it from overlay.
 pub fn is_opaque(path: &Path) -> Result<bool, Error> {
-    let mut value = [0_u8; 1];
-    match rustix::fs::lgetxattr(path, c"trusted.overlay.opaque", &mut value[..]) {
-        Ok(_) => Ok(value == *b"y"),
-        Err(Errno::NODATA | Errno::RANGE | Errno::NOTSUP) => Ok(false),
-        Err(errno) => Err(io::Error::from(errno)).at("getxattr", path).map_err(Error::from),
+    for name in [c"trusted.overlay.opaque", c"user.overlay.opaque"] {
+        let mut value = [0_u8; 1];
+        match rustix::fs::lgetxattr(path, name, &mut value[..]) {
+            Ok(_) if value == *b"y" => return Ok(true),
+            Ok(_) | Err(Errno::NODATA | Errno::RANGE | Errno::NOTSUP) => {}
+            Err(errno) => Err(io::Error::from(errno)).at("getxattr", path)?,
+        }
     }
+    Ok(false)
 }
 
 /// Unmounts a directory as often as something is mounted on it; waits a while where it is busy.
@@ -198,6 +201,18 @@ pub fn unmount(path: &Path) -> Result<(), Error> {
                 if matches!(error.errno(), rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) =>
             {
                 return Ok(());
+            }
+            // Said whether something is mounted there or not.
+            Err(error) if error.errno() == rustix::io::Errno::PERM => {
+                let mounted = groot_sys::mount::is_mount_point(path);
+                return match mounted.doing(format!("looking at {}", path.display()))? {
+                    false => Ok(()),
+                    true => Err(Error::Usage(format!(
+                        "\"{}\" is a mountpoint and cannot be unmounted when running rootless; unmount it \
+                         where it was mounted, or as root",
+                        path.display()
+                    ))),
+                };
             }
             Err(error) if error.errno() == rustix::io::Errno::BUSY && tries < UNMOUNT_TRIES => {
                 tries += 1;

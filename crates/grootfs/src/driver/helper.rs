@@ -1,20 +1,24 @@
 //! Running the set-uid helpers, for users other than root.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io::Read;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use super::Error;
+use crate::program;
+use crate::userns;
 
 /// How long a helper may take: it makes a few system calls; a sync of btrfs under load takes longest.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
 
 /// The version of both helpers that this program works with (contract 6.1 and 6.2).
 const VERSION: &str = "0.1.0";
+
+/// Paths that a helper gets at once: with the longest paths, far less than the kernel passes to a program.
+const PATHS_AT_ONCE: usize = 100;
 
 /// Most bytes of an answer.
 const LONGEST_ANSWER: u64 = 1 << 20;
@@ -49,7 +53,12 @@ impl Helper {
     }
 
     /// Runs it; returns what it prints.
+    ///
+    /// From inside a user namespace of ours it is run outside of it, where it has its power.
     pub fn run(&self, arguments: &[&OsStr]) -> Result<String, Error> {
+        if let Some(answer) = userns::ask_parent(self.name, arguments) {
+            return answer.map_err(Error::Usage);
+        }
         let path = self.find()?;
         let (answer, code) = self.start(&path, arguments)?;
         if code == Some(0) {
@@ -62,6 +71,17 @@ impl Helper {
         let status =
             code.map_or_else(|| "ended by a signal".into(), |n| format!("exit status {n}"));
         Err(Error::Usage(format!("{}: {status}", answer.trim())))
+    }
+
+    /// Runs a command on any number of paths, each behind `flag`.
+    pub fn run_on_paths(&self, command: &str, flag: &str, paths: &[PathBuf]) -> Result<(), Error> {
+        for paths in paths.chunks(PATHS_AT_ONCE) {
+            let flags = paths.iter().flat_map(|path| [OsStr::new(flag), path.as_os_str()]);
+            let arguments: Vec<&OsStr> =
+                std::iter::once(OsStr::new(command)).chain(flags).collect();
+            self.run(&arguments)?;
+        }
+        Ok(())
     }
 
     fn start(&self, path: &Path, arguments: &[&OsStr]) -> Result<(String, Option<i32>), Error> {
@@ -116,17 +136,17 @@ impl Helper {
 
     /// The program, which must have root's powers.
     fn find(&self) -> Result<PathBuf, Error> {
-        let path = in_path(&self.program, std::env::var_os("PATH")).ok_or_else(|| {
-            self.fails(format!(
-                "{} was not found in the $PATH; install it, or give its path with --{}-bin",
-                self.program.display(),
-                self.name
-            ))
-        })?;
-        let found = std::fs::metadata(&path)
+        let path =
+            program::find(&self.program, std::env::var_os("PATH").as_deref()).ok_or_else(|| {
+                self.fails(format!(
+                    "{} was not found in the $PATH; install it, or give its path with --{}-bin",
+                    self.program.display(),
+                    self.name
+                ))
+            })?;
+        let set_uid = program::is_set_uid_root(&path)
             .map_err(|error| self.fails(format!("{}: {error}", path.display())))?;
-        let set_uid = found.permissions().mode() & 0o4000 != 0 && found.uid() == 0;
-        if rustix::process::geteuid().is_root() || set_uid {
+        if userns::is_root() || set_uid {
             return Ok(path);
         }
         Err(self.fails(format!(
@@ -166,20 +186,10 @@ impl Helper {
     }
 }
 
-/// A program by its path, or by its name in `PATH`.
-fn in_path(program: &Path, path: Option<OsString>) -> Option<PathBuf> {
-    if program.components().count() > 1 {
-        return program.is_file().then(|| program.to_owned());
-    }
-    std::env::split_paths(&path?).map(|directory| directory.join(program)).find(|file| {
-        file.metadata()
-            .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     fn script(directory: &Path, text: &str) -> Helper {
         let path = directory.join("tardis");
@@ -206,17 +216,6 @@ mod tests {
         let other = script(dir.path(), "echo busybox 1; exit 1").run(&[]).unwrap_err().to_string();
         assert!(other.contains("is not the `tardis version 0.1.0`"), "{other}");
         assert!(other.contains("it answers `busybox 1`"), "{other}");
-    }
-
-    #[test]
-    fn looks_in_path_for_names_only() {
-        let dir = tempfile::tempdir().unwrap();
-        script(dir.path(), "");
-        let path = Some(dir.path().as_os_str().to_owned());
-        assert_eq!(in_path(Path::new("tardis"), path.clone()), Some(dir.path().join("tardis")));
-        assert_eq!(in_path(Path::new("drax"), path.clone()), None);
-        assert_eq!(in_path(Path::new("/no/tardis"), path), None);
-        assert_eq!(in_path(Path::new("tardis"), None), None);
     }
 
     #[test]

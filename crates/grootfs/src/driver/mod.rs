@@ -20,6 +20,7 @@ pub mod limit;
 pub mod overlay_xfs;
 mod projects;
 mod quota_groups;
+mod short_name;
 
 pub(crate) use files::{read_number, remove_tree, unmount};
 use helper::Helpers;
@@ -192,6 +193,8 @@ pub struct NewRoot<'a> {
     pub owner: Owner,
     /// What it may hold.
     pub limit: Limit,
+    /// Whether its layers have marks for overlays that users mount, to be looked for.
+    pub user_marks: bool,
 }
 
 /// A new limit for a root file system; `None` leaves what is there.
@@ -214,6 +217,8 @@ pub enum Mount {
         upper: PathBuf,
         /// Work directory.
         work: PathBuf,
+        /// Whether it is mounted with `userxattr`.
+        user_xattrs: bool,
     },
     /// The root file system itself, bound from this directory.
     Bind(PathBuf),
@@ -261,6 +266,10 @@ pub trait Driver: fmt::Debug + Send + Sync {
 
     /// Opens a volume for writing.
     fn open_volume(&self, name: &str) -> Result<VolumeTree, Error>;
+
+    /// Marks directories of a volume, given by their paths in it, as hiding those of the layers below. For users
+    /// other than root: root does it while it unpacks. May be repeated.
+    fn mark_opaque(&self, name: &str, directories: &[&Path]) -> Result<(), Error>;
 
     /// Gives an incomplete volume its final name. Atomic; where the final name is taken already,
     /// that volume stays and this call succeeds.

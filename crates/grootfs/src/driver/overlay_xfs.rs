@@ -11,9 +11,10 @@ use std::time::Duration;
 use groot_sys::project_quota::Limits;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
+use super::helper::Helper;
 use super::limit::{Inodes, LEAST, Limit, Usage};
 use super::projects::Projects;
-use super::{Change, Doing, Driver, Error, Kind, Mount, NewRoot, VolumeTree, files};
+use super::{Change, Doing, Driver, Error, Kind, Mount, NewRoot, VolumeTree, files, short_name};
 use crate::error::{AtPath, PathError};
 use crate::idmap::Owner;
 use crate::store::layout::{ImagePaths, Layout};
@@ -52,7 +53,9 @@ impl OverlayXfs {
         let file = self.link_file(volume);
         match fs::read_to_string(&file) {
             // Who is killed while it takes a name away leaves one that leads nowhere.
-            Ok(short) if is_short_name(&short) && self.layout.links().join(&short).is_dir() => {
+            Ok(short)
+                if short_name::is_valid(&short) && self.layout.links().join(&short).is_dir() =>
+            {
                 Ok(short)
             }
             Ok(_) => self.link_existing(volume),
@@ -71,7 +74,7 @@ impl OverlayXfs {
     fn link(&self, volume: &str) -> Result<String, Error> {
         let target = self.layout.volume(volume);
         let short = loop {
-            let short = new_short_name();
+            let short = short_name::new();
             let link = self.layout.links().join(&short);
             match std::os::unix::fs::symlink(&target, &link) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -89,7 +92,7 @@ impl OverlayXfs {
     fn unlink(&self, volume: &str) -> Result<(), Error> {
         let file = self.link_file(volume);
         if let Ok(short) = fs::read_to_string(&file)
-            && is_short_name(&short)
+            && short_name::is_valid(&short)
         {
             files::remove_file(&self.layout.links().join(short))?;
         }
@@ -177,6 +180,20 @@ impl Driver for OverlayXfs {
         })
     }
 
+    fn mark_opaque(&self, name: &str, directories: &[&Path]) -> Result<(), Error> {
+        // In a namespace that somebody else made, nobody can; the marks for users are there.
+        if !crate::userns::is_inside() {
+            return Ok(());
+        }
+        let at = |path: &&Path| self.layout.volume(name).join(path);
+        let paths: Vec<PathBuf> = directories.iter().map(at).collect();
+        Helper::new("tardis", &self.tardis).run_on_paths(
+            "handle-opqwhiteouts",
+            "--opaque-path",
+            &paths,
+        )
+    }
+
     fn publish_volume(&self, from: &str, to: &str) -> Result<(), Error> {
         let target = self.layout.volume(to);
         if target.is_dir() {
@@ -222,7 +239,7 @@ impl Driver for OverlayXfs {
         let (upper, work) = (paths.upper(), paths.work());
         if !root.mount {
             let lower = lower.iter().map(|name| self.layout.root().join(name)).collect();
-            return Ok(Some(Mount::Overlay { lower, upper, work }));
+            return Ok(Some(Mount::Overlay { lower, upper, work, user_xattrs: root.user_marks }));
         }
         let overlay = groot_sys::mount::Overlay {
             base: self.layout.root(),
@@ -230,6 +247,7 @@ impl Driver for OverlayXfs {
             upper: &upper,
             work: &work,
             target: &paths.rootfs(),
+            user_xattrs: !crate::userns::is_host_root(),
         };
         groot_sys::mount::overlay(&overlay).doing("mounting overlay")?;
         Ok(None)
@@ -378,38 +396,4 @@ fn limits_of(limit: &Limit, image: u64) -> Result<Limits, Error> {
 
 fn inodes_of(inodes: u64) -> u64 {
     if inodes == 0 { 0 } else { inodes.max(LEAST_INODES) }
-}
-
-/// Letters of short names: what a path and a mount option take as they are.
-const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-
-/// A new short name: ten letters and the pid (contract 3.5). The kernel's hash keys are random.
-fn new_short_name() -> String {
-    use std::hash::{BuildHasher, RandomState};
-    let mut random = RandomState::new().hash_one(std::process::id());
-    let mut name = String::with_capacity(20);
-    for _ in 0..10 {
-        name.push(char::from(ALPHABET[(random & 63) as usize]));
-        random >>= 6;
-    }
-    name + &std::process::id().to_string()
-}
-
-/// Whether the content of a link file is a name and not a path to somewhere else.
-fn is_short_name(name: &str) -> bool {
-    (1..=64).contains(&name.len()) && name.bytes().all(|byte| ALPHABET.contains(&byte))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn short_names_are_names() {
-        let (a, b) = (new_short_name(), new_short_name());
-        assert!(is_short_name(&a) && is_short_name(&b) && a != b, "{a} {b}");
-        for bad in ["", "..", "a/b", "a,b", "a:b", &"a".repeat(65)] {
-            assert!(!is_short_name(bad), "{bad}");
-        }
-    }
 }

@@ -45,7 +45,7 @@ struct Numbers {
 impl Projects {
     /// The projects of a store, by whichever way the caller has.
     pub fn open(layout: &Layout, tardis: &Path) -> Result<Self, Error> {
-        if !rustix::process::geteuid().is_root() {
+        if !crate::userns::is_host_root() {
             return Ok(Self::Helped(Helper::new("tardis", tardis)));
         }
         let store = files::open_directory(layout.root())?;

@@ -16,6 +16,7 @@ use serde::Deserialize;
 use super::helper::Helper;
 use super::limit::{LEAST, Limit, Scope, Usage};
 use super::{Doing, Error, NewRoot, files};
+use crate::error::AtPath;
 use crate::store::layout::{ImagePaths, Layout};
 
 /// The quota groups of a store: by system calls as root, through `drax` as another user.
@@ -61,7 +62,7 @@ pub fn no_inode_limits() -> Error {
 impl QuotaGroups {
     /// The quota groups of a store, by whichever way the caller has.
     pub fn new(layout: &Layout, drax: &Path) -> Self {
-        let root = rustix::process::geteuid().is_root();
+        let root = crate::userns::is_host_root();
         Self { store: layout.root().to_owned(), drax: (!root).then(|| Helper::new("drax", drax)) }
     }
 
@@ -160,6 +161,25 @@ impl QuotaGroups {
         };
         let fd = files::open_directory(target)?;
         drax::limit(fd.as_fd(), limits).doing(format!("setting the limit of {}", target.display()))
+    }
+
+    /// Removes the groups of subvolumes that are gone.
+    pub fn sweep(&self, layout: &Layout) -> Result<(), Error> {
+        let Some(drax) = &self.drax else {
+            let fd = files::open_directory(&self.store)?;
+            return groot_sys::qgroup::remove_stale(fd.as_fd())
+                .doing("removing quota groups of destroyed volumes")
+                .map(drop);
+        };
+        if mode(&self.store).is_err() {
+            return Ok(());
+        }
+        // The helper knows a file system by a subvolume of the caller's. Where none is left, the next clean
+        // finds one.
+        let volumes = layout.volumes();
+        let first = std::fs::read_dir(&volumes).at("open", &volumes)?.flatten().next();
+        let Some(first) = first.map(|entry| entry.path()) else { return Ok(()) };
+        drax.run(&["destroy".as_ref(), "--volume-path".as_ref(), first.as_os_str()]).map(drop)
     }
 
     /// Commits, which brings the kernel's numbers up to date.

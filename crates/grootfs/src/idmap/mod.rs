@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 pub mod list;
 pub mod rootless;
-mod subid;
+pub mod subid;
 
 /// The last id that a file can have: the next one, `(uid_t) -1`, stands for "no id".
 const LAST: u64 = u32::MAX as u64 - 1;

@@ -95,7 +95,7 @@ pub struct Account<'a> {
 impl<'a> Account<'a> {
     /// Looks up a name or a numeric id in the text of `passwd(5)` or `group(5)`; both have the id
     /// in the third field. Names come first, as for `chown(1)`; an id needs no entry.
-    fn find(text: &'a str, wanted: &str) -> Option<Self> {
+    pub fn find(text: &'a str, wanted: &str) -> Option<Self> {
         let entries = || {
             text.lines().filter_map(|line| {
                 let mut fields = line.split(':');

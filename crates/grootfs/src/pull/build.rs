@@ -139,6 +139,7 @@ impl Puller<'_> {
             };
             let metadata = Metadata {
                 size: unpacked.filled.bytes,
+                opaque_for_users: unpacked.filled.opaque_for_users,
                 blobs: layer.proof.iter().cloned().collect(),
                 diff_id,
                 unchecked: layer.proof.is_some() && !layer.verify,

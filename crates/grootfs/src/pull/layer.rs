@@ -1,5 +1,6 @@
 //! One layer into one incomplete volume.
 
+use std::collections::BTreeSet;
 use std::io::BufRead;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path};
@@ -8,11 +9,11 @@ use rustix::fs::{Gid, Mode, OFlags, Uid, fchmod, fchown, fstat, mkdirat, openat}
 use rustix::io::Errno;
 
 use super::stream::{self, Pipe};
-use super::{Error, Puller};
+use super::{Error, Puller, undescribed};
 use crate::driver::VolumeTree;
 use crate::image::Layer;
 use crate::image::digest::Digest;
-use crate::unpack::{self, EntryPath, Limits, OnDisk, Target, Unpacked};
+use crate::unpack::{self, EntryPath, Limits, OnDisk, Target, Unpacked, is_opaque};
 
 /// Most entries of a layer: some five times what the largest images have, and less than what keeps
 /// a file system busy for hours.
@@ -25,6 +26,8 @@ pub struct Filled {
     pub bytes: u64,
     /// Digest over its plain bytes, where that was computed.
     pub diff_id: Option<Digest>,
+    /// Whether it has directories with the mark for overlays that users mount.
+    pub opaque_for_users: bool,
     /// Directories that it has no entry for.
     pub undescribed: Vec<EntryPath>,
 }
@@ -77,9 +80,28 @@ impl Puller<'_> {
         for warning in &unpacked.warnings {
             self.log.info("unpacking-layer.warning", warning);
         }
-        let Unpacked { bytes, undescribed, .. } = unpacked;
+        let Unpacked { bytes, undescribed, opaque, .. } = unpacked;
+        self.mark_opaque(name, &tree, &opaque.unmarked)?;
         self.spend(bytes);
-        Ok(Filled { bytes, diff_id, undescribed })
+        Ok(Filled { bytes, diff_id, opaque_for_users: opaque.for_users, undescribed })
+    }
+
+    /// Has directories marked as opaque that only root of the machine may mark.
+    fn mark_opaque(
+        &self,
+        name: &str,
+        tree: &VolumeTree,
+        unmarked: &BTreeSet<EntryPath>,
+    ) -> Result<(), Error> {
+        let is_opaque = |path: &&EntryPath| {
+            let found = undescribed::open_without_links(&tree.root, path);
+            found.is_ok_and(|found| found.is_some_and(|found| is_opaque(found.as_fd()) == Ok(true)))
+        };
+        let paths: Vec<&Path> = unmarked.iter().filter(is_opaque).map(EntryPath::as_path).collect();
+        if paths.is_empty() {
+            return Ok(());
+        }
+        self.driver.mark_opaque(name, &paths).map_err(Error::Opaque)
     }
 
     /// The root of a layer belongs to the mapped root, until the layer says otherwise.

@@ -7,8 +7,8 @@
 
 use std::time::Duration;
 
-use crate::driver::Driver;
 use crate::driver::limit::Bytes;
+use crate::driver::{self, Driver};
 use crate::image::{self, Image, ImageSource};
 use crate::interrupt::Interrupt;
 use crate::observe::Log;
@@ -68,6 +68,9 @@ pub enum Error {
     /// A base directory that the layers below do not have, or that leads elsewhere.
     #[error("{0}")]
     BaseDirectory(String),
+    /// Directories that hide those of the layers below could not be marked as such.
+    #[error("handling opaque whiteouts")]
+    Opaque(#[source] driver::Error),
     /// A lock.
     #[error("acquiring lock")]
     Lock(#[source] store::Error),

@@ -8,13 +8,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use groot_sys::resolve::{directory_beneath, directory_in_root};
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, fchmod, fchown,
-    fgetxattr, fstat, futimens, statat,
+    fstat, futimens, statat,
 };
 use rustix::io::Errno;
 
 use super::{Error, Puller};
 use crate::driver::VolumeTree;
-use crate::unpack::EntryPath;
+use crate::unpack::{EntryPath, is_opaque};
 
 /// What a volume says about a path.
 enum Found {
@@ -79,7 +79,7 @@ fn copy_attributes(volume: &OwnedFd, below: &[VolumeTree], path: &EntryPath) -> 
 }
 
 /// Opens a directory of a volume; `None` where there is none at exactly this path.
-fn open_without_links(root: &OwnedFd, path: &EntryPath) -> Result<Option<OwnedFd>, Errno> {
+pub fn open_without_links(root: &OwnedFd, path: &EntryPath) -> Result<Option<OwnedFd>, Errno> {
     let mut at = directory_in_root(root.as_fd(), ".".as_ref()).map_err(|error| error.errno())?;
     for name in path.components() {
         let name = std::os::unix::ffi::OsStrExt::from_bytes(name);
@@ -110,16 +110,7 @@ fn find(root: &OwnedFd, path: &EntryPath) -> Result<Found, Errno> {
             other => other.map(drop)?,
         }
         at = directory_beneath(at.as_fd(), name).map_err(|error| error.errno())?;
-        opaque |= is_opaque(&at)?;
+        opaque |= is_opaque(at.as_fd())?;
     }
     Ok(Found::Directory(Box::new(fstat(&at)?)))
-}
-
-fn is_opaque(directory: &OwnedFd) -> Result<bool, Errno> {
-    let mut value = [0_u8; 1];
-    match fgetxattr(directory, c"trusted.overlay.opaque", &mut value[..]) {
-        Ok(length) => Ok(length == 1 && value == *b"y"),
-        Err(Errno::NODATA | Errno::NOTSUP | Errno::RANGE) => Ok(false),
-        Err(errno) => Err(errno),
-    }
 }

@@ -90,6 +90,7 @@ impl Puller<'_> {
                 let name = chain_id(parent, &diff_id);
                 let metadata = Metadata {
                     size: filled.bytes,
+                    opaque_for_users: filled.opaque_for_users,
                     blobs: self.blobs_of(&name, layer),
                     diff_id: Some(diff_id.to_string()),
                     unchecked: false,

@@ -95,13 +95,14 @@ pub fn spec(
 
 fn root_mount(mount: &Mount, destination: String) -> MountEntry {
     match mount {
-        Mount::Overlay { lower, upper, work } => {
+        Mount::Overlay { lower, upper, work, user_xattrs } => {
             let lower: Vec<String> = lower.iter().map(|path| text(path)).collect();
             let options = format!(
-                "lowerdir={},upperdir={},workdir={}",
+                "lowerdir={},upperdir={},workdir={}{}",
                 lower.join(":"),
                 text(upper),
-                text(work)
+                text(work),
+                if *user_xattrs { ",userxattr" } else { "" }
             );
             MountEntry {
                 destination,
@@ -171,6 +172,7 @@ mod tests {
             lower: vec!["/s/l/b".into(), "/s/l/a".into()],
             upper: "/s/images/a/diff".into(),
             work: "/s/images/a/workdir".into(),
+            user_xattrs: false,
         };
         let line = spec(&paths(), &config(&[], &["/data"]), Some(&overlay), V030).unwrap();
         assert!(line.contains(r#""mounts":[{"destination":"/s/images/a/rootfs","type":"overlay","source":"overlay","options":["lowerdir=/s/l/b:/s/l/a,upperdir=/s/images/a/diff,workdir=/s/images/a/workdir"]},{"destination":"/data","type":"bind","source":"/s/images/a/vol-"#), "{line}");

@@ -21,6 +21,7 @@ use crate::driver::limit::Limit;
 use crate::driver::{Change, Driver, Mount, NewRoot};
 use crate::error::{AtPath, PathError};
 use crate::interrupt::Interrupt;
+use crate::userns;
 
 /// What a new root file system is made of.
 #[derive(Debug)]
@@ -94,7 +95,8 @@ fn fill(
     dependencies::write(&store.layout, image.id, image.volumes)?;
     let owner = store.owner();
     let NewImage { volumes, layers_size, mount, limit, .. } = *image;
-    let root = NewRoot { paths, volumes, layers_size, mount, owner, limit };
+    let user_marks = !userns::is_host_root() && has_user_marks(&store.layout, volumes);
+    let root = NewRoot { paths, volumes, layers_size, mount, owner, limit, user_marks };
     let mount = driver
         .create_root(&root)
         .map_err(|error| limits::explained(&store.layout, volumes, error))
@@ -107,6 +109,12 @@ fn fill(
     std::os::unix::fs::chown(paths.dir(), Some(owner.uid), Some(owner.gid))
         .at("chown", paths.dir())?;
     Ok(mount)
+}
+
+/// Whether an overlay of these volumes that a user mounts has to look for marks of its own.
+fn has_user_marks(layout: &Layout, volumes: &[String]) -> bool {
+    let marked = |name: &String| volumes::read_metadata(layout, name).map(|m| m.opaque_for_users);
+    volumes.iter().any(|name| marked(name).unwrap_or(false))
 }
 
 /// Changes the limit of a root file system that is in use.

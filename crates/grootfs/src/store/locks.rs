@@ -218,13 +218,28 @@ fn try_lock(
 }
 
 fn open(layout: &Layout, key: &str) -> Result<File, Error> {
-    OpenOptions::new()
+    let file = OpenOptions::new()
         .create(true)
         .write(true)
         .truncate(false)
         .mode(0o600)
         .open(layout.lock(key))
-        .map_err(|error| failure(layout, key, "open", error))
+        .map_err(|error| failure(layout, key, "open", error))?;
+    give_to_owner(layout, &file).map_err(|error| failure(layout, key, "chown", error))?;
+    Ok(file)
+}
+
+/// What root makes in the store of a user, the user must be able to lock too.
+fn give_to_owner(layout: &Layout, file: &File) -> io::Result<()> {
+    if !crate::userns::is_root() {
+        return Ok(());
+    }
+    let (directory, found) = (std::fs::metadata(layout.locks())?, file.metadata()?);
+    let (uid, gid) = (directory.uid(), directory.gid());
+    if (found.uid(), found.gid()) == (uid, gid) {
+        return Ok(());
+    }
+    std::os::unix::fs::fchown(file, Some(uid), Some(gid))
 }
 
 fn failure(layout: &Layout, key: &str, operation: &'static str, error: io::Error) -> Error {

@@ -159,7 +159,12 @@ impl Store {
                 _ => return Err(Error::NotInitialised { missing: directory }),
             }
         }
-        let mappings = namespace::read(&layout)?;
+        Self::of(layout)
+    }
+
+    /// A store of which only the id mappings have to be there: one image can be deleted from it.
+    pub fn of(layout: Layout) -> Result<Self, Error> {
+        let mappings = crate::userns::as_seen_here(namespace::read(&layout)?);
         Ok(Self { layout, mappings })
     }
 

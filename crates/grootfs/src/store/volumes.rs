@@ -25,6 +25,10 @@ pub struct Metadata {
     /// Digest over the plain layer, where that was checked.
     #[serde(rename = "DiffId", default, skip_serializing_if = "Option::is_none")]
     pub diff_id: Option<String>,
+    /// Whether directories in it hide those of the layers below also from overlays that users mount, if
+    /// these are mounted with `userxattr`.
+    #[serde(rename = "UserOpaque", default, skip_serializing_if = "std::ops::Not::not")]
+    pub opaque_for_users: bool,
     /// Whether nobody checked the bytes (`--skip-layer-validation`).
     #[serde(rename = "Unchecked", default, skip_serializing_if = "std::ops::Not::not")]
     pub unchecked: bool,

@@ -4,6 +4,7 @@
 //! it gets a stream, an open directory and the rules, and touches nothing outside of that
 //! directory, whatever the stream says.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io::BufRead;
 use std::os::fd::BorrowedFd;
@@ -23,6 +24,7 @@ mod whiteout;
 mod write;
 
 pub use path::EntryPath;
+pub use tree::is_opaque;
 
 /// How deletions of lower layers' files are written down.
 #[derive(Debug, Clone, Copy)]
@@ -70,8 +72,21 @@ pub struct Unpacked {
     pub entries: u64,
     /// What was left out or done otherwise, one sentence each kind, for the log.
     pub warnings: Vec<String>,
+    /// Directories that hide those of the layers below.
+    pub opaque: Opaque,
     /// Directories that no entry describes, made because something lies in them; parents first.
     pub undescribed: Vec<EntryPath>,
+}
+
+/// Directories that hide those of the layers below, as far as it is not as usual: marked by root of the
+/// machine for root of the machine.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Opaque {
+    /// Whether there are some with the mark for overlays that users mount.
+    pub for_users: bool,
+    /// Those that do not have the mark for root's overlays, because only root of the machine may set it. Later
+    /// entries may have put something else in their place.
+    pub unmarked: BTreeSet<EntryPath>,
 }
 
 /// Why a layer cannot be unpacked.

@@ -20,11 +20,13 @@ use super::own::Own;
 use super::path::EntryPath;
 use super::tar::Time;
 use super::times::Times;
-use super::{Error, OnDisk, Target, attributes};
+use super::{Error, OnDisk, Opaque, Target, attributes};
 use crate::idmap::Owner;
 
 mod lower;
 mod overlay;
+
+pub use overlay::is_opaque;
 
 /// Directories that are kept open: neighbours in an archive are neighbours in the tree.
 const MOST_OPEN: usize = 32;
@@ -75,6 +77,10 @@ pub struct Tree<'a> {
     times: Times,
     /// Directories that were made because something lies in them.
     undescribed: HashSet<EntryPath>,
+    /// Whether the store maps ids, so that its layers are for users too.
+    maps_ids: bool,
+    /// Directories that hide those of the layers below.
+    pub opaque: Opaque,
     /// Inodes of directories in which nothing of the layers below is left: a layer may ask for
     /// that as often as it likes, and have as many files of its own there.
     cleared: HashSet<u64>,
@@ -95,6 +101,8 @@ impl<'a> Tree<'a> {
             own: Own::new(target.root, target.on_disk),
             times: Times::default(),
             undescribed: HashSet::new(),
+            maps_ids: !target.mappings.is_empty(),
+            opaque: Opaque::default(),
             cleared: HashSet::new(),
         }
     }
@@ -214,7 +222,7 @@ impl<'a> Tree<'a> {
         path: &EntryPath,
         name: &OsStr,
     ) -> Result<(), Errno> {
-        if !self.make_directory(parent, name, Mode::from_raw_mode(0o755))? {
+        if !self.make_directory(parent, path, name, Mode::from_raw_mode(0o755))? {
             return Ok(());
         }
         let made = resolve::directory_beneath(parent.fd(), name).map_err(|error| error.errno())?;
@@ -232,6 +240,7 @@ impl<'a> Tree<'a> {
     pub fn make_directory(
         &mut self,
         parent: &Directory,
+        path: &EntryPath,
         name: &OsStr,
         mode: Mode,
     ) -> Result<bool, Errno> {
@@ -256,7 +265,7 @@ impl<'a> Tree<'a> {
         if matches!(self.on_disk, OnDisk::Overlay { .. }) {
             let made =
                 resolve::directory_beneath(parent.fd(), name).map_err(|error| error.errno())?;
-            overlay::set_opaque(made.as_fd())?;
+            self.set_opaque(made.as_fd(), path)?;
         }
         Ok(true)
     }

@@ -2,10 +2,10 @@
 //! `.wh..wh..opq` for everything in a directory.
 
 use std::ffi::OsStr;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 
-use rustix::fs::{AtFlags, FileType, Mode, Stat, linkat, mknodat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, Stat, linkat, mknodat};
 use rustix::io::Errno;
 
 use super::path::EntryPath;
@@ -82,7 +82,15 @@ pub fn apply(tree: &mut Tree<'_>, directory: &EntryPath, whiteout: &Whiteout) ->
 
 /// Makes overlay's mark of a deletion.
 fn make(parent: &Directory, name: &OsStr, device: BorrowedFd<'_>) -> Result<(), Errno> {
-    match linkat(device, c"", parent.fd(), name, AtFlags::EMPTY_PATH) {
+    let linked = match linkat(device, c"", parent.fd(), name, AtFlags::EMPTY_PATH) {
+        // Only root of the machine may give a link to what is open; others by its path.
+        Err(Errno::NOENT | Errno::PERM) => {
+            let path = format!("/proc/self/fd/{}", device.as_raw_fd());
+            linkat(CWD, path, parent.fd(), name, AtFlags::SYMLINK_FOLLOW)
+        }
+        other => other,
+    };
+    match linked {
         // As many links as the file system allows, or a device that cannot be linked.
         Err(Errno::MLINK | Errno::PERM | Errno::XDEV | Errno::NOENT) => {
             mknodat(parent.fd(), name, FileType::CharacterDevice, Mode::empty(), 0)

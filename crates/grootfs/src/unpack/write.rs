@@ -71,7 +71,8 @@ impl<'a> Writer<'a> {
             )
             .collect();
         let undescribed = self.tree.undescribed();
-        Ok(Unpacked { bytes: self.bytes, entries: self.entries, warnings, undescribed })
+        let opaque = self.tree.opaque;
+        Ok(Unpacked { bytes: self.bytes, entries: self.entries, warnings, opaque, undescribed })
     }
 
     fn warn(&mut self, warning: String) {
@@ -211,7 +212,8 @@ impl<'a> Writer<'a> {
     ) -> Result<(), Error> {
         let failed = |errno| Error::entry("creating directory", path, errno);
         let owner = attributes::owner(entry, path, self.target.mappings)?;
-        let is_new = self.tree.make_directory(parent, name, Made::mode(entry)).map_err(failed)?;
+        let is_new =
+            self.tree.make_directory(parent, path, name, Made::mode(entry)).map_err(failed)?;
         let made = self.made_in(parent).filter(|_| is_new);
         if !made.is_some_and(|made| made.is_right(entry, owner)) {
             let directory =

@@ -96,6 +96,8 @@ mod init_store;
 mod limits;
 mod many_layers;
 mod mappings;
+mod plain_user;
+mod plain_user_refused;
 mod registry;
 mod rename_race;
 mod run;

@@ -2,9 +2,13 @@
 //!
 //! Overlay looks for marks of deletions only in directories that it merges. In one that hides those
 //! of the layers below, a mark would be listed as a name that cannot be opened; so none is left.
+//!
+//! That a directory is opaque says `trusted.overlay.opaque`, which only root of the machine may write and
+//! read. An overlay that is mounted in a user namespace (`userxattr`) reads `user.overlay.opaque` instead.
+//! The layers of a store with id mappings have both.
 
-use std::ffi::OsStr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::ffi::{CStr, OsStr};
+use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{AtFlags, FileType, XattrFlags, fgetxattr, fsetxattr, unlinkat};
@@ -14,14 +18,21 @@ use super::super::path::EntryPath;
 use super::super::whiteout::is_mark;
 use super::Tree;
 
-const OPAQUE: &std::ffi::CStr = c"trusted.overlay.opaque";
+/// What overlay reads.
+const OPAQUE: &CStr = c"trusted.overlay.opaque";
+
+/// What overlay reads where a user mounted it.
+const USER_OPAQUE: &CStr = c"user.overlay.opaque";
+
+/// Most opaque directories that are remembered: far more than images have, and their paths fit into memory.
+const MOST_OPAQUE: usize = 64 * 1024;
 
 impl Tree<'_> {
     /// Lets a directory hide those of the layers below.
     pub fn hide_lower(&mut self, path: &EntryPath) -> Result<(), Errno> {
         self.remove_marks(path)?;
         let directory = self.open(path)?;
-        set_opaque(directory.fd())
+        self.set_opaque(directory.fd(), path)
     }
 
     /// The same; but a directory that is there only because of deletions in it is removed, and
@@ -32,7 +43,28 @@ impl Tree<'_> {
             return Ok(true);
         }
         let directory = self.open(path)?;
-        set_opaque(directory.fd()).map(|()| false)
+        self.set_opaque(directory.fd(), path).map(|()| false)
+    }
+
+    /// Lets a directory hide the directories of lower layers at the same path.
+    pub fn set_opaque(&mut self, directory: BorrowedFd<'_>, path: &EntryPath) -> Result<(), Errno> {
+        let refused = match fsetxattr(directory, OPAQUE, b"y", XattrFlags::empty()) {
+            Ok(()) => false,
+            Err(Errno::PERM) => true,
+            Err(errno) => return Err(errno),
+        };
+        if !refused && !self.maps_ids {
+            return Ok(());
+        }
+        fsetxattr(directory, USER_OPAQUE, b"y", XattrFlags::empty())?;
+        self.opaque.for_users = true;
+        if refused {
+            if self.opaque.unmarked.len() >= MOST_OPAQUE {
+                return Err(Errno::NFILE);
+            }
+            self.opaque.unmarked.insert(path.clone());
+        }
+        Ok(())
     }
 
     /// Whether a directory, or one that it lies in, hides those of the layers below.
@@ -97,15 +129,14 @@ impl Tree<'_> {
     }
 }
 
-fn is_opaque(directory: BorrowedFd<'_>) -> Result<bool, Errno> {
-    match fgetxattr(directory, OPAQUE, &mut [0_u8; 0][..]) {
-        Ok(_) => Ok(true),
-        Err(Errno::NODATA | Errno::NOTSUP) => Ok(false),
-        Err(errno) => Err(errno),
+/// Whether a directory hides those of the layers below.
+pub fn is_opaque(directory: BorrowedFd<'_>) -> Result<bool, Errno> {
+    for name in [OPAQUE, USER_OPAQUE] {
+        match fgetxattr(directory, name, &mut [0_u8; 0][..]) {
+            Ok(_) => return Ok(true),
+            Err(Errno::NODATA | Errno::NOTSUP) => {}
+            Err(errno) => return Err(errno),
+        }
     }
-}
-
-/// Lets a directory hide the directories of lower layers at the same path.
-pub fn set_opaque(directory: BorrowedFd<'_>) -> Result<(), Errno> {
-    fsetxattr(directory.as_fd(), OPAQUE, b"y", XattrFlags::empty())
+    Ok(false)
 }
