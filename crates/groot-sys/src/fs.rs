@@ -1,5 +1,6 @@
 //! Files and trees.
 
+use std::collections::VecDeque;
 use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -56,7 +57,7 @@ pub fn size(path: &Path) -> Result<Size> {
 }
 
 /// Removes a tree, whatever its depth, without following links or entering mounts. A tree that is
-/// not there is success.
+/// not there is success. A large one is removed from both ends at once.
 pub fn remove_tree(parent: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
     match unlinkat(parent, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => return Ok(()),
@@ -68,7 +69,17 @@ pub fn remove_tree(parent: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
     // Once more for the directories that were moved to the top.
     loop {
         let before = moved;
-        empty(&top, &mut moved)?;
+        let mut last_first = Emptying { top: &top, end: End::Last, moved: &mut moved };
+        if !last_first.empty(LARGE)? {
+            std::thread::scope(|scope| {
+                // Both find things gone that the other one has removed, and go on. Whatever stops this one
+                // will be met by the other one too.
+                scope.spawn(|| {
+                    Emptying { top: &top, end: End::First, moved: &mut 0 }.empty(usize::MAX)
+                });
+                last_first.empty(usize::MAX)
+            })?;
+        }
         if moved == before {
             break;
         }
@@ -77,39 +88,73 @@ pub fn remove_tree(parent: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
     remove_directory(parent, name)
 }
 
+/// Directories from which on a tree is large: less is done before a thread is.
+const LARGE: usize = 300;
+
+/// Which of the directories in a directory comes first.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    First,
+    Last,
+}
+
+/// A tree that is being emptied.
+struct Emptying<'a> {
+    top: &'a OwnedFd,
+    end: End,
+    /// How many directories were moved to the top. Only who begins with the last ones does that.
+    moved: &'a mut u64,
+}
+
 /// One directory on the way down.
 struct Level {
     directory: OwnedFd,
     name: CString,
     /// Sub-directories that are still to be emptied.
-    below: Vec<CString>,
+    below: VecDeque<CString>,
 }
 
-fn empty(top: &OwnedFd, moved: &mut u64) -> Result<()> {
-    let directory = open_below(top.as_fd(), OsStr::new("."))?;
-    let Some(directory) = directory else { return Ok(()) };
-    let below = remove_files(&directory)?;
-    let mut stack = vec![Level { directory, name: c".".to_owned(), below }];
-    loop {
-        let depth = stack.len();
-        let Some(level) = stack.last_mut() else { break };
-        let Some(name) = level.below.pop() else {
-            let Some(done) = stack.pop() else { break };
-            if let Some(parent) = stack.last() {
-                drop(done.directory);
-                remove_directory(parent.directory.as_fd(), os(&done.name))?;
-            }
-            continue;
-        };
-        if depth >= OPEN_DIRECTORIES {
-            move_to_top(level.directory.as_fd(), &name, top, moved)?;
-            continue;
-        }
-        let Some(directory) = open_to_empty(level.directory.as_fd(), os(&name))? else { continue };
+impl Emptying<'_> {
+    /// Empties the tree; gives up after so many directories and then returns `false`.
+    fn empty(&mut self, most: usize) -> Result<bool> {
+        let directory = open_below(self.top.as_fd(), OsStr::new("."))?;
+        let Some(directory) = directory else { return Ok(true) };
         let below = remove_files(&directory)?;
-        stack.push(Level { directory, name, below });
+        let mut stack = vec![Level { directory, name: c".".to_owned(), below }];
+        let mut visited = 0;
+        loop {
+            let depth = stack.len();
+            let Some(level) = stack.last_mut() else { return Ok(true) };
+            let next = match self.end {
+                End::First => level.below.pop_front(),
+                End::Last => level.below.pop_back(),
+            };
+            let Some(name) = next else {
+                let Some(done) = stack.pop() else { return Ok(true) };
+                if let Some(parent) = stack.last() {
+                    drop(done.directory);
+                    remove_directory(parent.directory.as_fd(), os(&done.name))?;
+                }
+                continue;
+            };
+            visited += 1;
+            if visited > most {
+                return Ok(false);
+            }
+            if depth >= OPEN_DIRECTORIES {
+                if self.end == End::Last {
+                    move_to_top(level.directory.as_fd(), &name, self.top, self.moved)?;
+                    continue;
+                }
+                // Left to the other one, and so is everything above it.
+                return Ok(false);
+            }
+            let opened = open_to_empty(level.directory.as_fd(), os(&name))?;
+            let Some(directory) = opened else { continue };
+            let below = remove_files(&directory)?;
+            stack.push(Level { directory, name, below });
+        }
     }
-    Ok(())
 }
 
 fn move_to_top(
@@ -130,8 +175,8 @@ fn move_to_top(
 }
 
 /// Removes everything but directories from a directory; returns their names.
-fn remove_files(directory: &OwnedFd) -> Result<Vec<CString>> {
-    let mut directories = Vec::new();
+fn remove_files(directory: &OwnedFd) -> Result<VecDeque<CString>> {
+    let mut directories = VecDeque::new();
     let mut buffer = Vec::with_capacity(ENTRIES_BUFFER);
     let mut entries = RawDir::new(directory, buffer.spare_capacity_mut());
     while let Some(entry) = entries.next() {
@@ -145,13 +190,13 @@ fn remove_files(directory: &OwnedFd) -> Result<Vec<CString>> {
             continue;
         }
         if entry.file_type() == FileType::Directory {
-            directories.push(name.to_owned());
+            directories.push_back(name.to_owned());
             continue;
         }
         match unlinkat(directory, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
             // The file system did not tell the type.
-            Err(Errno::ISDIR) => directories.push(name.to_owned()),
+            Err(Errno::ISDIR) => directories.push_back(name.to_owned()),
             Err(errno) => return Err(errno).call("unlinkat", || show(os(name))),
         }
     }
@@ -235,7 +280,20 @@ mod tests {
         fs::create_dir(&tree).unwrap();
         let open = OwnedFd::from(fs::File::open(&tree).unwrap());
         fs::remove_dir(&tree).unwrap();
-        assert_eq!(remove_files(&open).unwrap(), Vec::<CString>::new());
+        assert!(remove_files(&open).unwrap().is_empty());
+    }
+
+    #[test]
+    fn removes_large_trees_from_both_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        for n in 0..2 * LARGE {
+            let below = dir.path().join(format!("tree/{}/{}/{n}", n % 7, n % 3));
+            fs::create_dir_all(&below).unwrap();
+            fs::write(below.join("file"), "x").unwrap();
+        }
+        let parent = fs::File::open(dir.path()).unwrap();
+        remove_tree(parent.as_fd(), OsStr::new("tree")).unwrap();
+        assert!(!dir.path().join("tree").exists());
     }
 
     #[test]
