@@ -48,14 +48,14 @@ pub fn limit(caller: Caller, words: &Words) -> Result<String, Wrong> {
             projects.assign(place.item.as_fd()).map_err(|error| Wrong::Other(error.to_string()))?
         }
     };
-    // Without a limit, whoever began before us may have been stopped before everything was counted.
-    if current.is_none_or(|(_, quota)| quota.limits == Limits::default()) {
+    // Not so in the original's roots, nor where somebody was killed who was at it.
+    if !tardis::is_marked(place.item.as_fd(), id) {
         let all = if caller.is_root() {
             tardis::adopt(place.item.as_fd(), id)
         } else {
             tardis::adopt_from(caller.uid(), place.item.as_fd(), id)
         };
-        all.map_err(|error| failed(&error))?;
+        all.and_then(|()| tardis::mark(place.item.as_fd(), id)).map_err(|error| failed(&error))?;
     }
     projects.limit(id, limits).map_err(|error| failed(&error))?;
     Ok(String::new())

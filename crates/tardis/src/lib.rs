@@ -21,8 +21,8 @@ use rustix::io::Errno;
 /// The lowest id that is given out: 0 is no project, 1 is what people take for themselves.
 const FIRST: u32 = 2;
 
-/// Who gave an image its project id: only root can write it (`trusted.`), so a user cannot make a
-/// directory of his look as if somebody else's project were its own.
+/// Says that all of an image belongs to this project. Only root can write it (`trusted.`), so a user cannot
+/// make a directory of his look as if somebody else's project were its own.
 pub const MARK: &str = "trusted.grootfs.project";
 
 /// What stands in the kernel's record of a project without a limit: one of inodes that no file system
@@ -145,7 +145,7 @@ impl<'a> Projects<'a> {
     }
 
     /// Gives an image a project of its own, and returns its id. What is in the image already is not
-    /// counted: call this while it is empty, or [`adopt`] afterwards.
+    /// counted: call this while it is empty, or [`adopt`] afterwards. [`mark`] it then.
     ///
     /// Safe among processes and stores that do it at the same time on one file system: an id is ours
     /// when nothing but this one directory is counted for it.
@@ -193,9 +193,6 @@ impl<'a> Projects<'a> {
         }
         // Before the mark: see `TAKEN`.
         self.limit(id, Limits::default())?;
-        let mark = id.to_string();
-        rustix::fs::fsetxattr(image, MARK, mark.as_bytes(), XattrFlags::empty())
-            .doing("marking the image as a project")?;
         Ok(true)
     }
 
@@ -247,7 +244,13 @@ impl<'a> Projects<'a> {
     }
 }
 
-/// Whether an image's project id was given to it by root. See [`MARK`].
+/// Notes that all of an image belongs to its project. See [`MARK`].
+pub fn mark(image: BorrowedFd<'_>, id: u32) -> Result<(), Error> {
+    rustix::fs::fsetxattr(image, MARK, id.to_string().as_bytes(), XattrFlags::empty())
+        .doing("marking the image as a project")
+}
+
+/// Whether all of an image belongs to its project, as root has noted. See [`MARK`].
 pub fn is_marked(image: BorrowedFd<'_>, id: u32) -> bool {
     let mut value = [0_u8; 16];
     let length = rustix::fs::fgetxattr(image, MARK, &mut value[..]).unwrap_or(0);

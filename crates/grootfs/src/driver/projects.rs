@@ -81,6 +81,7 @@ impl Projects {
                 }
                 let image = files::open_directory(image.dir())?;
                 let id = projects.assign(image.as_fd())?;
+                tardis::mark(image.as_fd(), id)?;
                 Ok(if wanted { projects.limit(id, limits) } else { Ok(()) }?)
             }
         }
@@ -97,12 +98,13 @@ impl Projects {
         let image = files::open_directory(image.dir())?;
         let id = match projects.own(image.as_fd())? {
             Some(id) => id,
-            None => {
-                let id = projects.assign(image.as_fd())?;
-                tardis::adopt(image.as_fd(), id)?;
-                id
-            }
+            None => projects.assign(image.as_fd())?,
         };
+        // Not so in the original's roots, nor where somebody was killed who was at it.
+        if !tardis::is_marked(image.as_fd(), id) {
+            tardis::adopt(image.as_fd(), id)?;
+            tardis::mark(image.as_fd(), id)?;
+        }
         Ok(projects.limit(id, limits)?)
     }
 

@@ -59,6 +59,13 @@ impl Corpus {
                 continue;
             };
             let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            // What an image was made of is remembered, and a process in the background writes layers to
+            // disk and, by way of such a file, takes their marks away.
+            let names = names.filter(|name| {
+                let record = directory == "meta/dependencies" && name.starts_with("baseimage:");
+                let written = directory == "tmp" && name.starts_with("new-");
+                !record && !written
+            });
             found.insert(directory, names.collect());
         }
         found

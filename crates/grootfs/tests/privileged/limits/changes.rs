@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::symlink;
 
+use groot_sys::project_quota::set_project_id;
+
 use super::*;
 
 with_limits!(up_and_down, below_what_is_held, scopes, first_limit);
@@ -140,6 +142,12 @@ fn an_originals_root(fixture: &Fixture) {
     let stats = Stats::of(fixture, "x");
     assert_eq!(stats.quota, 4 * MIB);
     assert_eq!(stats.exclusive, blocks_below(&directory));
+    // Who was killed halfway has left files without a project, and no mark: the next one goes on.
+    rustix::fs::removexattr(&directory, tardis::MARK).unwrap();
+    let file = directory.join("diff/deep/er/file");
+    set_project_id(fs::File::open(&file).unwrap().as_fd(), 0).unwrap();
+    limit(fixture, "x", 4 * MIB, EXCLUDING);
+    assert_eq!((project_of(&directory), project_of(&file)), (project, project));
     fills_to(fixture, &rootfs, 4 * MIB);
     delete_all(fixture);
 }

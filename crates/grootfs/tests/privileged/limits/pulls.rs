@@ -61,7 +61,7 @@ fn what_is_in_the_store(fixture: &Fixture) {
 
 /// Small on its way and large afterwards: it ends at the limit, not when the disk is full.
 fn a_bomb(fixture: &Fixture) {
-    let layer = Layer::new().file("zeros", vec![0; 64 << 20]);
+    let layer = Layer::new().file("zeros", vec![0; 16 << 20]);
     let (url, _) = fixture.oci("image", &Image::new().layer(&layer));
     let text = create(fixture, MIB, &url);
     assert_contains(&text, "uncompressed layer size exceeds quota");
