@@ -96,6 +96,11 @@ impl Running {
         self.child.id()
     }
 
+    /// Kills it. Nothing happens when it has ended.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+    }
+
     /// Waits for its end; kills it and panics when it takes longer than `limit`.
     pub fn finish(mut self, limit: Duration) -> Output {
         let ended = wait(&self.child, limit);

@@ -27,6 +27,11 @@ impl Chance {
         mixed ^ (mixed >> 31)
     }
 
+    /// Another one, for another thread.
+    pub fn branch(&mut self) -> Self {
+        Self { state: self.next() }
+    }
+
     /// A number below a limit.
     pub fn below(&mut self, limit: u64) -> u64 {
         self.next() % limit

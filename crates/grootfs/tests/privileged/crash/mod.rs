@@ -22,6 +22,7 @@ use crate::fixture::Fixture;
 
 mod chance;
 mod kills;
+mod soak;
 mod stores;
 
 /// A number in the environment.
