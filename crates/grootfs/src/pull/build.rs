@@ -142,7 +142,7 @@ impl Puller<'_> {
                 blobs: layer.proof.iter().cloned().collect(),
                 diff_id,
                 unchecked: layer.proof.is_some() && !layer.verify,
-                boot: Some(durability::this_boot().to_owned()),
+                boot: Some(durability::mark()),
             };
             self.name_volume(&unpacked.name, &planned.chain_id, &metadata)
                 .map_err(|source| Error::Volume { blob: layer.blob.clone(), source })

@@ -93,7 +93,7 @@ impl Puller<'_> {
                     blobs: self.blobs_of(&name, layer),
                     diff_id: Some(diff_id.to_string()),
                     unchecked: false,
-                    boot: Some(durability::this_boot().to_owned()),
+                    boot: Some(durability::mark()),
                 };
                 if volumes::exists(layout, &name) && durability::is_lost(layout, &name) {
                     durability::discard(self.driver, &name).map_err(in_volume)?;

@@ -1,8 +1,8 @@
 //! Power cuts: no image is made from a layer that was not on disk when the power went.
 //!
 //! To wait for the disk in every create would be too slow. So a new layer remembers in its metadata the boot
-//! in which it was written (`Boot`), and is trusted within that boot: what a process has written, others read,
-//! on disk or not. A process that nobody waits for ([`settle`]) writes everything to disk a moment later,
+//! in which it was written, and which writing it was (`Boot`). It is trusted within that boot: what a process
+//! has written, others read, on disk or not. A process that nobody waits for ([`settle`]) writes everything to disk a moment later,
 //! and then takes the mark away. A layer that still has the mark of another boot was perhaps not on disk
 //! when that boot ended: it is pulled again.
 //!
@@ -30,8 +30,14 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// for who is waited for.
 pub const PAUSE: Duration = Duration::from_secs(5);
 
-/// The mark of this boot; empty where the kernel does not tell, and then nothing is trusted after it.
-pub fn this_boot() -> &'static str {
+/// The mark of a layer that is being written: `<boot>/<unique>`. Of two layers with one name, the first of which
+/// was removed, each has its own.
+pub fn mark() -> String {
+    format!("{}/{}", this_boot(), volumes::unique())
+}
+
+/// Which boot this is; empty where the kernel does not tell, and then nothing is trusted after it.
+fn this_boot() -> &'static str {
     static BOOT: OnceLock<String> = OnceLock::new();
     BOOT.get_or_init(|| fs::read_to_string(BOOT_ID).unwrap_or_default().trim().to_owned())
 }
@@ -51,8 +57,10 @@ pub enum Trust {
 pub fn trust(metadata: &Metadata) -> Trust {
     match &metadata.boot {
         None => Trust::Settled,
-        Some(boot) if !boot.is_empty() && boot == this_boot() => Trust::ThisBoot,
-        Some(_) => Trust::Lost,
+        Some(mark) => match mark.split('/').next() {
+            Some(boot) if !boot.is_empty() && boot == this_boot() => Trust::ThisBoot,
+            _ => Trust::Lost,
+        },
     }
 }
 
@@ -84,7 +92,7 @@ pub fn settle(layout: &Layout) -> Result<usize, Error> {
         if let Ok(metadata) = volumes::read_metadata(layout, &name)
             && trust(&metadata) == Trust::ThisBoot
         {
-            unsettled.push(name);
+            unsettled.push((name, metadata.boot));
         }
     }
     if unsettled.is_empty() {
@@ -93,10 +101,13 @@ pub fn settle(layout: &Layout) -> Result<usize, Error> {
     let root = File::open(layout.root()).at("open", layout.root())?;
     rustix::fs::syncfs(root.as_fd()).at("syncfs", layout.root())?;
     let mut settled = 0;
-    for name in unsettled {
-        // Read again: a create may have added a blob to it meanwhile.
+    for (name, mark) in unsettled {
+        // So that no `clean` takes it away between the look and the write. One after the other: each waits for
+        // the disk.
+        let _global = locks::global_shared(layout, &patience)?;
+        // Read again: a create may have added a blob to it, or have pulled it anew.
         let Ok(metadata) = volumes::read_metadata(layout, &name) else { continue };
-        if volumes::exists(layout, &name) {
+        if metadata.boot == mark && volumes::exists(layout, &name) {
             write_durably(layout, &name, &Metadata { boot: None, ..metadata })?;
             settled += 1;
         }
@@ -137,8 +148,11 @@ mod tests {
         assert!(!this_boot().is_empty());
         assert_eq!(trust(&marked(None)), Trust::Settled);
         assert_eq!(trust(&marked(Some(this_boot()))), Trust::ThisBoot);
+        assert_eq!(trust(&marked(Some(&mark()))), Trust::ThisBoot);
+        assert_ne!(mark(), mark());
         assert_eq!(trust(&marked(Some("another"))), Trust::Lost);
         assert_eq!(trust(&marked(Some(""))), Trust::Lost);
+        assert_eq!(trust(&marked(Some("/1-2"))), Trust::Lost);
     }
 
     #[test]
@@ -149,7 +163,7 @@ mod tests {
             fs::create_dir_all(part).unwrap();
         }
         for (name, boot) in
-            [("new", Some(this_boot().to_owned())), ("old", Some("x".into())), ("on", None)]
+            [("new", Some(mark())), ("old", Some("x".into())), ("on", None)]
         {
             fs::create_dir(layout.volume(name)).unwrap();
             let metadata = Metadata { size: 7, boot, ..Metadata::default() };

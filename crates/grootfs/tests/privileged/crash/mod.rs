@@ -9,7 +9,7 @@
 //! | `GROOTFS_SOAK_SECONDS` | how long processes are killed at random | a few seconds |
 //! | `GROOTFS_POWER_CUTS` | how often the power goes, on each file system | 3 |
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
@@ -56,6 +56,9 @@ impl Before {
         for id in fixture.names("images").iter().filter(|id| !self.images.contains(id)) {
             assert_eq!(fixture.grootfs.ok(&["delete", id]), format!("Image {id} deleted\n"));
         }
+        // A process that writes layers to disk lives in the background, and is not what is looked at here.
+        let settle = File::create(fixture.path("locks/groot-settle-lock.lock")).unwrap();
+        settle.lock().unwrap();
         age(fixture);
         assert_eq!(fixture.grootfs.ok(&["clean"]), "clean completed\n");
         let found = self.tree.diff(&fixture.listing());
