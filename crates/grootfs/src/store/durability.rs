@@ -162,9 +162,7 @@ mod tests {
         for part in layout.directories() {
             fs::create_dir_all(part).unwrap();
         }
-        for (name, boot) in
-            [("new", Some(mark())), ("old", Some("x".into())), ("on", None)]
-        {
+        for (name, boot) in [("new", Some(mark())), ("old", Some("x".into())), ("on", None)] {
             fs::create_dir(layout.volume(name)).unwrap();
             let metadata = Metadata { size: 7, boot, ..Metadata::default() };
             volumes::write_metadata(&layout, name, &metadata).unwrap();

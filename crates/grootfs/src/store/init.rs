@@ -23,6 +23,10 @@ use crate::observe::Log;
 /// Keeps two init-store apart; the path is that of the later releases (contract B2).
 const INIT_LOCK: &str = "/var/run/init-store.lock";
 
+/// How often a directory may have been filled again while it was being removed: who waits for a lock makes
+/// its file, and finds out then that the store is gone.
+const TRIES: u32 = 20;
+
 /// How a store is to be made.
 #[derive(Debug)]
 pub struct Init<'a> {
@@ -191,9 +195,19 @@ fn remove_content(layout: &Layout) -> Result<(), Error> {
     let last = last_directories(layout);
     let first = entries(layout.root())?.into_iter().filter(|path| !last.contains(path));
     for path in first.chain(last.clone()) {
-        crate::driver::remove_tree(&path)?;
+        let mut tries = 0;
+        while let Err(error) = crate::driver::remove_tree(&path) {
+            tries += 1;
+            if !is_not_empty(&error) || tries == TRIES {
+                return Err(error.into());
+            }
+        }
     }
     Ok(())
+}
+
+fn is_not_empty(error: &crate::driver::Error) -> bool {
+    matches!(error, crate::driver::Error::System { source, .. } if source.errno() == Errno::NOTEMPTY)
 }
 
 fn entries(root: &Path) -> Result<Vec<PathBuf>, Error> {
