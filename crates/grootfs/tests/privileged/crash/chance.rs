@@ -27,6 +27,11 @@ impl Chance {
         mixed ^ (mixed >> 31)
     }
 
+    /// Begins at a number.
+    pub fn from(seed: u64) -> Self {
+        Self { state: seed }
+    }
+
     /// Another one, for another thread.
     pub fn branch(&mut self) -> Self {
         Self { state: self.next() }

@@ -22,6 +22,7 @@ use crate::fixture::Fixture;
 
 mod chance;
 mod kills;
+mod power;
 mod soak;
 mod stores;
 
@@ -59,6 +60,8 @@ impl Before {
         // A process that writes layers to disk lives in the background, and is not what is looked at here.
         let settle = File::create(fixture.path("locks/groot-settle-lock.lock")).unwrap();
         settle.lock().unwrap();
+        // One clean a moment after the kill, another one later.
+        assert_eq!(fixture.grootfs.ok(&["clean"]), "clean completed\n");
         age(fixture);
         assert_eq!(fixture.grootfs.ok(&["clean"]), "clean completed\n");
         let found = self.tree.diff(&fixture.listing());
