@@ -13,6 +13,7 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -32,14 +33,18 @@ pub const PAUSE: Duration = Duration::from_secs(5);
 
 /// The mark of a layer that is being written: `<boot>/<unique>`. Of two layers with one name, the first of which
 /// was removed, each has its own.
-pub fn mark() -> String {
-    format!("{}/{}", this_boot(), volumes::unique())
+pub fn mark() -> Result<String, Error> {
+    Ok(format!("{}/{}", this_boot()?, volumes::unique()))
 }
 
-/// Which boot this is; empty where the kernel does not tell, and then nothing is trusted after it.
-fn this_boot() -> &'static str {
+/// Which boot this is. Who cannot know it must neither trust a layer nor throw it away.
+fn this_boot() -> Result<&'static str, Error> {
     static BOOT: OnceLock<String> = OnceLock::new();
-    BOOT.get_or_init(|| fs::read_to_string(BOOT_ID).unwrap_or_default().trim().to_owned())
+    if let Some(boot) = BOOT.get() {
+        return Ok(boot);
+    }
+    let boot = fs::read_to_string(BOOT_ID).at("open", Path::new(BOOT_ID))?;
+    Ok(BOOT.get_or_init(|| boot.trim().to_owned()))
 }
 
 /// What the metadata of a volume says about its content.
@@ -54,14 +59,10 @@ pub enum Trust {
 }
 
 /// Looks at the mark of a volume.
-pub fn trust(metadata: &Metadata) -> Trust {
-    match &metadata.boot {
-        None => Trust::Settled,
-        Some(mark) => match mark.split('/').next() {
-            Some(boot) if !boot.is_empty() && boot == this_boot() => Trust::ThisBoot,
-            _ => Trust::Lost,
-        },
-    }
+pub fn trust(metadata: &Metadata) -> Result<Trust, Error> {
+    let Some(mark) = &metadata.boot else { return Ok(Trust::Settled) };
+    let boot = mark.split('/').next().unwrap_or_default();
+    Ok(if boot == this_boot()? { Trust::ThisBoot } else { Trust::Lost })
 }
 
 /// Whether a volume's metadata is a file without a byte: what a power cut leaves of a new one.
@@ -70,10 +71,10 @@ pub fn is_cut_off(layout: &Layout, name: &str) -> bool {
 }
 
 /// Whether a volume is there whose content cannot be trusted.
-pub fn is_lost(layout: &Layout, name: &str) -> bool {
+pub fn is_lost(layout: &Layout, name: &str) -> Result<bool, Error> {
     match volumes::read_metadata(layout, name) {
-        Ok(metadata) => trust(&metadata) == Trust::Lost,
-        Err(_) => is_cut_off(layout, name),
+        Ok(metadata) => Ok(trust(&metadata)? == Trust::Lost),
+        Err(_) => Ok(is_cut_off(layout, name)),
     }
 }
 
@@ -90,7 +91,7 @@ pub fn settle(layout: &Layout) -> Result<usize, Error> {
     let mut unsettled = Vec::new();
     for name in volumes::list(layout)? {
         if let Ok(metadata) = volumes::read_metadata(layout, &name)
-            && trust(&metadata) == Trust::ThisBoot
+            && trust(&metadata)? == Trust::ThisBoot
         {
             unsettled.push((name, metadata.boot));
         }
@@ -145,11 +146,11 @@ mod tests {
     fn marks_say_whether_a_volume_is_whole() {
         let marked =
             |boot: Option<&str>| Metadata { boot: boot.map(str::to_owned), ..Metadata::default() };
-        assert!(!this_boot().is_empty());
+        let trust = |metadata: &Metadata| trust(metadata).unwrap();
         assert_eq!(trust(&marked(None)), Trust::Settled);
-        assert_eq!(trust(&marked(Some(this_boot()))), Trust::ThisBoot);
-        assert_eq!(trust(&marked(Some(&mark()))), Trust::ThisBoot);
-        assert_ne!(mark(), mark());
+        assert_eq!(trust(&marked(Some(this_boot().unwrap()))), Trust::ThisBoot);
+        assert_eq!(trust(&marked(Some(&mark().unwrap()))), Trust::ThisBoot);
+        assert_ne!(mark().unwrap(), mark().unwrap());
         assert_eq!(trust(&marked(Some("another"))), Trust::Lost);
         assert_eq!(trust(&marked(Some(""))), Trust::Lost);
         assert_eq!(trust(&marked(Some("/1-2"))), Trust::Lost);
@@ -162,7 +163,9 @@ mod tests {
         for part in layout.directories() {
             fs::create_dir_all(part).unwrap();
         }
-        for (name, boot) in [("new", Some(mark())), ("old", Some("x".into())), ("on", None)] {
+        for (name, boot) in
+            [("new", Some(mark().unwrap())), ("old", Some("x".into())), ("on", None)]
+        {
             fs::create_dir(layout.volume(name)).unwrap();
             let metadata = Metadata { size: 7, boot, ..Metadata::default() };
             volumes::write_metadata(&layout, name, &metadata).unwrap();
@@ -171,7 +174,8 @@ mod tests {
         fs::write(layout.volume_metadata("cut"), "").unwrap();
         assert_eq!(settle(&layout).unwrap(), 1);
         assert_eq!(settle(&layout).unwrap(), 0);
-        let lost = ["new", "old", "on", "cut", "absent"].map(|name| is_lost(&layout, name));
+        let lost =
+            ["new", "old", "on", "cut", "absent"].map(|name| is_lost(&layout, name).unwrap());
         assert_eq!(lost, [false, true, false, true, false]);
         let text = fs::read_to_string(layout.volume_metadata("new")).unwrap();
         assert_eq!(text, "{\"Size\":7}\n");
