@@ -176,7 +176,7 @@ impl Error {
     fn is_wrong_bytes(&self) -> bool {
         use super::stream::Error as Stream;
         match self {
-            Self::Stream { source, .. } => !matches!(source, Stream::Open(_)),
+            Self::Stream { source, .. } => !matches!(source, Stream::Open(_) | Stream::Thread(_)),
             Self::Unpack { source, .. } => source.is_about_bytes(),
             _ => false,
         }
