@@ -5,9 +5,11 @@
 //! | variable | meaning | without it |
 //! |---|---|---|
 //! | `GROOTFS_SEED` | where chance begins; every test prints its own | another one each time |
-//! | `GROOTFS_KILLS` | a command is killed at every so many-th system call; 1 for all | some seconds' worth |
+//! | `GROOTFS_KILLS` | something happens to every so many-th system call of a command; 1 for all | a dozen calls |
 //! | `GROOTFS_SOAK_SECONDS` | how long processes are killed at random | a few seconds |
 //! | `GROOTFS_POWER_CUTS` | how often the power goes, on each file system | 3 |
+
+#![expect(clippy::print_stdout, reason = "numbers and seeds are what a soak is asked for")]
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -21,6 +23,7 @@ use testkit::tree::Tree;
 use crate::fixture::Fixture;
 
 mod chance;
+mod faults;
 mod kills;
 mod power;
 mod soak;
@@ -47,6 +50,8 @@ impl Before {
     /// What is to be found again.
     fn of(fixture: &Fixture) -> Self {
         fixture.grootfs.ok(&["clean"]);
+        // While there is room for it.
+        File::create(fixture.path("locks/groot-settle-lock.lock")).unwrap();
         let (images, mounts) = (fixture.names("images"), fixture.mounts());
         Self { tree: fixture.listing(), images, mounts }
     }
@@ -58,7 +63,7 @@ impl Before {
             assert_eq!(fixture.grootfs.ok(&["delete", id]), format!("Image {id} deleted\n"));
         }
         // A process that writes layers to disk lives in the background, and is not what is looked at here.
-        let settle = File::create(fixture.path("locks/groot-settle-lock.lock")).unwrap();
+        let settle = File::open(fixture.path("locks/groot-settle-lock.lock")).unwrap();
         settle.lock().unwrap();
         // One clean a moment after the kill, another one later.
         assert_eq!(fixture.grootfs.ok(&["clean"]), "clean completed\n");
