@@ -58,8 +58,11 @@ fn in_directory(directory: &Path, action: impl FnOnce() -> Result<()> + Send) ->
         rustix::process::chdir(directory).call("chdir", || directory.display().to_string())?;
         action()
     };
-    std::thread::scope(|scope| {
-        scope.spawn(run).join().unwrap_or_else(|_| Err(Errno::CANCELED).call("thread", String::new))
+    std::thread::scope(|scope| match std::thread::Builder::new().spawn_scoped(scope, run) {
+        Ok(thread) => {
+            thread.join().unwrap_or_else(|_| Err(Errno::CANCELED).call("thread", String::new))
+        }
+        Err(error) => Err(error).call("clone", || "a thread".to_owned()),
     })
 }
 

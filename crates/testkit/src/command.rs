@@ -103,6 +103,11 @@ impl Running {
         !wait(&self.child, Duration::ZERO)
     }
 
+    /// Kills it. Nothing happens when it has ended.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+    }
+
     /// Waits for its end; kills it and panics when it takes longer than `limit`.
     pub fn finish(mut self, limit: Duration) -> Output {
         let ended = wait(&self.child, limit);

@@ -261,11 +261,15 @@ fn help_text(command: &mut clap::Command, name: Option<&str>) -> String {
     }
 }
 
-/// Writes to standard output; a reader that is gone is no failure of the command.
+/// Writes to standard output; a reader that is gone is no failure of the command. Where that fails, standard
+/// error is all that is left to say it on.
 fn print(text: &str, code: ExitCode) -> ExitCode {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            let why = crate::error::reason(&error);
+            // Nobody is left to tell when this fails too.
+            let _ = writeln!(std::io::stderr(), "writing the answer to standard output: {why}");
             ExitCode::from(EXIT_FAILURE)
         }
         _ => code,

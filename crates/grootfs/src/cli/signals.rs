@@ -11,10 +11,13 @@ use crate::interrupt::Interrupt;
 
 /// Begins to listen. Where that is not possible, signals end the process as they always do.
 pub fn listen(interrupt: &Interrupt) {
-    let Ok(mut signals) = Signals::new([SIGINT, SIGTERM]) else { return };
     let interrupt = interrupt.clone();
     let is_inside = crate::userns::is_inside();
-    std::thread::spawn(move || {
+    let (registered, registering) = std::sync::mpsc::channel::<()>();
+    let listening = std::thread::Builder::new().spawn(move || {
+        let signals = Signals::new([SIGINT, SIGTERM]);
+        drop(registered);
+        let Ok(mut signals) = signals else { return };
         let mut signals = signals.forever();
         if is_inside {
             // A terminal sends SIGINT to both.
@@ -28,4 +31,8 @@ pub fn listen(interrupt: &Interrupt) {
             let _ = signal_hook::low_level::emulate_default_handler(signal);
         }
     });
+    if listening.is_ok() {
+        // An error, because nothing is ever sent: whoever registers lets go of his end.
+        let _ = registering.recv();
+    }
 }

@@ -160,12 +160,16 @@ impl Helper {
     fn answer(&self, mut child: Child) -> Result<(String, Option<i32>), Error> {
         let (sender, receiver) = mpsc::channel();
         let Some(stdout) = child.stdout.take() else { return Ok((String::new(), None)) };
-        std::thread::spawn(move || {
+        let listening = std::thread::Builder::new().spawn(move || {
             let mut bytes = Vec::new();
             let read = stdout.take(LONGEST_ANSWER).read_to_end(&mut bytes);
             // Nobody listens any more after the time limit.
             let _ = sender.send(read.map(|_| String::from_utf8_lossy(&bytes).into_owned()));
         });
+        if let Err(error) = listening {
+            let _ = child.kill();
+            return Err(self.fails(error.to_string()));
+        }
         match receiver.recv_timeout(self.time_limit) {
             Ok(Ok(answer)) => {
                 let status = child.wait().map_err(|error| self.fails(error.to_string()))?;

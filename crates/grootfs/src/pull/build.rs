@@ -56,13 +56,13 @@ impl Puller<'_> {
     fn claimed(&self, chain_id: &str, lock: Lock) -> Result<Option<Claim>, Error> {
         let layout = &self.store.layout;
         if volumes::exists(layout, chain_id) {
-            if !durability::is_lost(layout, chain_id) {
+            let in_volume = |source| Error::Volume { blob: chain_id.to_owned(), source };
+            if !durability::is_lost(layout, chain_id).map_err(in_volume)? {
                 self.log.debug("build-layer.volume-exists", chain_id);
                 return Ok(None);
             }
             self.log.info("build-layer.not-on-disk-when-the-power-went", chain_id);
-            durability::discard(self.driver, chain_id)
-                .map_err(|source| Error::Volume { blob: chain_id.to_owned(), source })?;
+            durability::discard(self.driver, chain_id).map_err(in_volume)?;
         }
         Ok(Some(Claim(lock)))
     }
@@ -137,16 +137,16 @@ impl Puller<'_> {
                 Identity::DiffId(diff_id) if layer.verify => Some(diff_id.to_string()),
                 _ => None,
             };
+            let in_volume = |source| Error::Volume { blob: layer.blob.clone(), source };
             let metadata = Metadata {
                 size: unpacked.filled.bytes,
                 opaque_for_users: unpacked.filled.opaque_for_users,
                 blobs: layer.proof.iter().cloned().collect(),
                 diff_id,
                 unchecked: layer.proof.is_some() && !layer.verify,
-                boot: Some(durability::this_boot().to_owned()),
+                boot: Some(durability::mark().map_err(in_volume)?),
             };
-            self.name_volume(&unpacked.name, &planned.chain_id, &metadata)
-                .map_err(|source| Error::Volume { blob: layer.blob.clone(), source })
+            self.name_volume(&unpacked.name, &planned.chain_id, &metadata).map_err(in_volume)
         });
         if published.is_err() {
             self.throw_away(unpacked);
@@ -177,7 +177,7 @@ impl Error {
     fn is_wrong_bytes(&self) -> bool {
         use super::stream::Error as Stream;
         match self {
-            Self::Stream { source, .. } => !matches!(source, Stream::Open(_)),
+            Self::Stream { source, .. } => !matches!(source, Stream::Open(_) | Stream::Thread(_)),
             Self::Unpack { source, .. } => source.is_about_bytes(),
             _ => false,
         }

@@ -224,7 +224,10 @@ impl Puller<'_> {
             let name = &layer.chain_id;
             let there = volumes::exists(layout, name) && !durability::is_cut_off(layout, name);
             let metadata = there.then(|| self.metadata(layer)).transpose()?;
-            found.push(metadata.filter(|found| durability::trust(found) != Trust::Lost));
+            let trust = metadata.as_ref().map(durability::trust).transpose();
+            let trust =
+                trust.map_err(|source| Error::Volume { blob: layer.layer.blob.clone(), source })?;
+            found.push(metadata.filter(|_| trust != Some(Trust::Lost)));
         }
         Ok(found)
     }

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::Scope;
+use std::thread::{Builder, Scope};
 
 use super::build::{Claim, Unpacked};
 use super::plan::Planned;
@@ -149,7 +149,10 @@ impl Puller<'_> {
         };
         std::thread::scope(|scope| {
             for _ in 1..workers.min(layers.len()) {
-                scope.spawn(work);
+                // Where no thread is to be had, fewer do it.
+                if Builder::new().spawn_scoped(scope, work).is_err() {
+                    break;
+                }
             }
             work();
         });

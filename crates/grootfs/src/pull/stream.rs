@@ -14,7 +14,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
-use std::thread::{Scope, ScopedJoinHandle};
+use std::thread::{Builder, Scope, ScopedJoinHandle};
 
 use super::chunks::{Chunks, recycle};
 use super::counted::{Counted, TooLong};
@@ -94,6 +94,9 @@ pub enum Error {
         /// Bytes that came out.
         plain: u64,
     },
+    /// No thread to be had: the limit of processes, or memory.
+    #[error("starting a thread to read it")]
+    Thread(#[source] io::Error),
     /// Another tar than the configuration names.
     #[error("diffID digest mismatch: expected: {}, actual: {}", expected.hex(), actual.hex())]
     DiffId {
@@ -156,6 +159,7 @@ pub struct Pipe<'scope> {
     input: Chunks,
     producer: Option<ScopedJoinHandle<'scope, Result<(), Produced>>>,
     hasher: Option<ScopedJoinHandle<'scope, Digest>>,
+    not_started: Option<io::Error>,
     abandoned: Arc<AtomicBool>,
 }
 
@@ -178,19 +182,25 @@ impl<'scope> Pipe<'scope> {
             Identity::Unknown => Some(Algorithm::Sha256),
             Identity::DiffId(_) | Identity::Tar(_) => None,
         };
-        let hasher = algorithm.map(|algorithm| {
+        let mut not_started = None;
+        let hasher = algorithm.and_then(|algorithm| {
             let free = free.clone();
-            scope.spawn(move || hash(&for_hash, &free, algorithm))
+            let hashing =
+                Builder::new().spawn_scoped(scope, move || hash(&for_hash, &free, algorithm));
+            hashing.map_err(|error| not_started = Some(error)).ok()
         });
         let hash = hasher.is_some().then_some(to_hash);
         let outputs = Outputs { unpack: to_unpack, hash, empty };
         let abandoned = Arc::new(AtomicBool::new(false));
-        let producer = {
+        let producer = not_started.is_none().then(|| {
             let abandoned = Arc::clone(&abandoned);
-            scope.spawn(move || produce(plumbing, layer, &abandoned, outputs))
-        };
+            let producing = move || produce(plumbing, layer, &abandoned, outputs);
+            Builder::new().spawn_scoped(scope, producing)
+        });
+        let producer =
+            producer.and_then(|started| started.map_err(|error| not_started = Some(error)).ok());
         let input = Chunks::new(from_source, free);
-        Self { layer, input, producer: Some(producer), hasher, abandoned }
+        Self { layer, input, producer, hasher, not_started, abandoned }
     }
 
     /// Lets `consume` read the plain bytes; succeeds when that did and every check of the layer
@@ -199,6 +209,9 @@ impl<'scope> Pipe<'scope> {
         mut self,
         consume: impl FnOnce(&mut dyn BufRead) -> Result<T, unpack::Error>,
     ) -> Result<(T, Option<Digest>), Failure> {
+        if let Some(error) = self.not_started.take() {
+            return Err(Failure::Stream(Error::Thread(error)));
+        }
         let consumed = consume(&mut self.input);
         // A tar that makes no sense is mostly a damaged one: then the digests shall say so.
         let readable = |error: &unpack::Error| error.is_about_bytes() && self.layer.verify;

@@ -37,7 +37,9 @@ impl Puller<'_> {
         };
         let Ok(diff_id) = diff_id.parse::<Digest>() else { return Ok(None) };
         let name = chain_id(parent, &diff_id);
-        if !volumes::exists(layout, &name) || durability::is_lost(layout, &name) {
+        if !volumes::exists(layout, &name)
+            || durability::is_lost(layout, &name).map_err(in_volume)?
+        {
             return Ok(None);
         }
         let metadata = volumes::metadata(layout, &name).map_err(in_volume)?;
@@ -94,9 +96,11 @@ impl Puller<'_> {
                     blobs: self.blobs_of(&name, layer),
                     diff_id: Some(diff_id.to_string()),
                     unchecked: false,
-                    boot: Some(durability::this_boot().to_owned()),
+                    boot: Some(durability::mark().map_err(in_volume)?),
                 };
-                if volumes::exists(layout, &name) && durability::is_lost(layout, &name) {
+                if volumes::exists(layout, &name)
+                    && durability::is_lost(layout, &name).map_err(in_volume)?
+                {
                     durability::discard(self.driver, &name).map_err(in_volume)?;
                 }
                 self.name_volume(&incomplete, &name, &metadata).map_err(in_volume)?;

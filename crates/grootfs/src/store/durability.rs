@@ -1,8 +1,8 @@
 //! Power cuts: no image is made from a layer that was not on disk when the power went.
 //!
 //! To wait for the disk in every create would be too slow. So a new layer remembers in its metadata the boot
-//! in which it was written (`Boot`), and is trusted within that boot: what a process has written, others read,
-//! on disk or not. A process that nobody waits for ([`settle`]) writes everything to disk a moment later,
+//! in which it was written, and which writing it was (`Boot`). It is trusted within that boot: what a process
+//! has written, others read, on disk or not. A process that nobody waits for ([`settle`]) writes everything to disk a moment later,
 //! and then takes the mark away. A layer that still has the mark of another boot was perhaps not on disk
 //! when that boot ended: it is pulled again.
 //!
@@ -13,6 +13,7 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -30,10 +31,20 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// for who is waited for.
 pub const PAUSE: Duration = Duration::from_secs(5);
 
-/// The mark of this boot; empty where the kernel does not tell, and then nothing is trusted after it.
-pub fn this_boot() -> &'static str {
+/// The mark of a layer that is being written: `<boot>/<unique>`. Of two layers with one name, the first of which
+/// was removed, each has its own.
+pub fn mark() -> Result<String, Error> {
+    Ok(format!("{}/{}", this_boot()?, volumes::unique()))
+}
+
+/// Which boot this is. Who cannot know it must neither trust a layer nor throw it away.
+fn this_boot() -> Result<&'static str, Error> {
     static BOOT: OnceLock<String> = OnceLock::new();
-    BOOT.get_or_init(|| fs::read_to_string(BOOT_ID).unwrap_or_default().trim().to_owned())
+    if let Some(boot) = BOOT.get() {
+        return Ok(boot);
+    }
+    let boot = fs::read_to_string(BOOT_ID).at("open", Path::new(BOOT_ID))?;
+    Ok(BOOT.get_or_init(|| boot.trim().to_owned()))
 }
 
 /// What the metadata of a volume says about its content.
@@ -48,12 +59,10 @@ pub enum Trust {
 }
 
 /// Looks at the mark of a volume.
-pub fn trust(metadata: &Metadata) -> Trust {
-    match &metadata.boot {
-        None => Trust::Settled,
-        Some(boot) if !boot.is_empty() && boot == this_boot() => Trust::ThisBoot,
-        Some(_) => Trust::Lost,
-    }
+pub fn trust(metadata: &Metadata) -> Result<Trust, Error> {
+    let Some(mark) = &metadata.boot else { return Ok(Trust::Settled) };
+    let boot = mark.split('/').next().unwrap_or_default();
+    Ok(if boot == this_boot()? { Trust::ThisBoot } else { Trust::Lost })
 }
 
 /// Whether a volume's metadata is a file without a byte: what a power cut leaves of a new one.
@@ -62,10 +71,10 @@ pub fn is_cut_off(layout: &Layout, name: &str) -> bool {
 }
 
 /// Whether a volume is there whose content cannot be trusted.
-pub fn is_lost(layout: &Layout, name: &str) -> bool {
+pub fn is_lost(layout: &Layout, name: &str) -> Result<bool, Error> {
     match volumes::read_metadata(layout, name) {
-        Ok(metadata) => trust(&metadata) == Trust::Lost,
-        Err(_) => is_cut_off(layout, name),
+        Ok(metadata) => Ok(trust(&metadata)? == Trust::Lost),
+        Err(_) => Ok(is_cut_off(layout, name)),
     }
 }
 
@@ -82,9 +91,9 @@ pub fn settle(layout: &Layout) -> Result<usize, Error> {
     let mut unsettled = Vec::new();
     for name in volumes::list(layout)? {
         if let Ok(metadata) = volumes::read_metadata(layout, &name)
-            && trust(&metadata) == Trust::ThisBoot
+            && trust(&metadata)? == Trust::ThisBoot
         {
-            unsettled.push(name);
+            unsettled.push((name, metadata.boot));
         }
     }
     if unsettled.is_empty() {
@@ -93,10 +102,13 @@ pub fn settle(layout: &Layout) -> Result<usize, Error> {
     let root = File::open(layout.root()).at("open", layout.root())?;
     rustix::fs::syncfs(root.as_fd()).at("syncfs", layout.root())?;
     let mut settled = 0;
-    for name in unsettled {
-        // Read again: a create may have added a blob to it meanwhile.
+    for (name, mark) in unsettled {
+        // So that no `clean` takes it away between the look and the write. One after the other: each waits for
+        // the disk.
+        let _global = locks::global_shared(layout, &patience)?;
+        // Read again: a create may have added a blob to it, or have pulled it anew.
         let Ok(metadata) = volumes::read_metadata(layout, &name) else { continue };
-        if volumes::exists(layout, &name) {
+        if metadata.boot == mark && volumes::exists(layout, &name) {
             write_durably(layout, &name, &Metadata { boot: None, ..metadata })?;
             settled += 1;
         }
@@ -134,11 +146,14 @@ mod tests {
     fn marks_say_whether_a_volume_is_whole() {
         let marked =
             |boot: Option<&str>| Metadata { boot: boot.map(str::to_owned), ..Metadata::default() };
-        assert!(!this_boot().is_empty());
+        let trust = |metadata: &Metadata| trust(metadata).unwrap();
         assert_eq!(trust(&marked(None)), Trust::Settled);
-        assert_eq!(trust(&marked(Some(this_boot()))), Trust::ThisBoot);
+        assert_eq!(trust(&marked(Some(this_boot().unwrap()))), Trust::ThisBoot);
+        assert_eq!(trust(&marked(Some(&mark().unwrap()))), Trust::ThisBoot);
+        assert_ne!(mark().unwrap(), mark().unwrap());
         assert_eq!(trust(&marked(Some("another"))), Trust::Lost);
         assert_eq!(trust(&marked(Some(""))), Trust::Lost);
+        assert_eq!(trust(&marked(Some("/1-2"))), Trust::Lost);
     }
 
     #[test]
@@ -149,7 +164,7 @@ mod tests {
             fs::create_dir_all(part).unwrap();
         }
         for (name, boot) in
-            [("new", Some(this_boot().to_owned())), ("old", Some("x".into())), ("on", None)]
+            [("new", Some(mark().unwrap())), ("old", Some("x".into())), ("on", None)]
         {
             fs::create_dir(layout.volume(name)).unwrap();
             let metadata = Metadata { size: 7, boot, ..Metadata::default() };
@@ -159,7 +174,8 @@ mod tests {
         fs::write(layout.volume_metadata("cut"), "").unwrap();
         assert_eq!(settle(&layout).unwrap(), 1);
         assert_eq!(settle(&layout).unwrap(), 0);
-        let lost = ["new", "old", "on", "cut", "absent"].map(|name| is_lost(&layout, name));
+        let lost =
+            ["new", "old", "on", "cut", "absent"].map(|name| is_lost(&layout, name).unwrap());
         assert_eq!(lost, [false, true, false, true, false]);
         let text = fs::read_to_string(layout.volume_metadata("new")).unwrap();
         assert_eq!(text, "{\"Size\":7}\n");

@@ -112,6 +112,10 @@ fn damaged(backing: &Path, driver: &dyn Driver, error: Error) -> Error {
 
 /// Brings a file system of the store's own to the size and the way of its loop device that are asked for.
 fn adjust(layout: &Layout, driver: &dyn Driver, init: &Init<'_>, log: &Log) -> Result<(), Error> {
+    if !layout.namespace_file().exists() {
+        // Not a store yet: who made the file system may have been killed before he came to this.
+        driver.enable_limits()?;
+    }
     set_direct_io(layout, init)?;
     let backing = layout.backing_file();
     let now = fs::metadata(&backing).at("stat", &backing)?.len();
@@ -160,18 +164,51 @@ fn make_filesystem(
     if let Some(parent) = backing.parent() {
         fs::create_dir_all(parent).at("mkdir", parent)?;
     }
+    format_aside(layout, driver, init, size)?;
+    make_directory(layout.root())?;
+    attach_and_mount(layout, driver, init)?;
+    Ok(driver.enable_limits()?)
+}
+
+/// Formats the backing file under another name: what has its own name is whole. A formatter that is killed
+/// leaves something that looks like a file system, and one whose `init-store` is killed goes on.
+fn format_aside(
+    layout: &Layout,
+    driver: &dyn Driver,
+    init: &Init<'_>,
+    size: u64,
+) -> Result<(), Error> {
+    let (backing, aside) = (layout.backing_file(), layout.new_backing_file());
+    // Not written over: a formatter may still be at it.
+    remove_file(&aside)?;
+    if backing.exists() {
+        fs::rename(&backing, &aside).at("rename", &backing)?;
+    }
     let file = fs::OpenOptions::new()
         .create(true)
         .write(true)
         .truncate(false)
         .mode(0o600)
-        .open(&backing)
-        .at("open", &backing)?;
-    file.set_len(size).at("truncate", &backing)?;
-    make_directory(layout.root())?;
-    driver.format(&backing, init.btrfs_tools)?;
-    attach_and_mount(layout, driver, init)?;
-    Ok(driver.enable_limits()?)
+        .open(&aside)
+        .at("open", &aside)?;
+    let formatted = file
+        .set_len(size)
+        .at("truncate", &aside)
+        .map_err(Error::from)
+        .and_then(|()| Ok(driver.format(&aside, init.btrfs_tools)?));
+    if formatted.is_err() {
+        // The first error is the one to report; the next `init-store` removes what is left.
+        let _ = remove_file(&aside);
+    }
+    formatted?;
+    Ok(fs::rename(&aside, &backing).at("rename", &aside)?)
+}
+
+fn remove_file(path: &Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => Ok(other.at("unlink", path)?),
+    }
 }
 
 /// Attaches the backing file to a loop device, which goes away with the mount, and mounts it.

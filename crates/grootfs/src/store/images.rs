@@ -69,20 +69,40 @@ pub fn create(
         }
         other => other.at("mkdir", paths.dir()).doing("making image path")?,
     }
-    let Some(_lock) = lock_image(paths.dir())? else {
-        return Err(Error::DeletedMeanwhile(image.id.clone()));
-    };
-    // Between the two calls above a delete may have taken our directory away, and another create
-    // made and filled this one. Whoever locks it empty makes the image.
-    if fs::read_dir(paths.dir()).at("open", paths.dir())?.next().is_some() {
-        return Err(Error::Exists(image.id.clone()));
+    let claimed = claim(&paths);
+    if claimed.is_err() {
+        // If it is not empty any more, somebody else has made an image of it.
+        let _ = fs::remove_dir(paths.dir());
     }
+    let _lock = match claimed? {
+        Claim::Ours(lock) => lock,
+        Claim::Taken => return Err(Error::Exists(image.id.clone())),
+        Claim::Gone => return Err(Error::DeletedMeanwhile(image.id.clone())),
+    };
     let made = fill(store, driver, image, &paths);
     if made.is_err() {
         // The first error is the one to report. What cannot be removed is left to `clean`.
         let _ = remove(store, driver, image.id);
     }
     made
+}
+
+/// Whose a directory is that we have just made.
+enum Claim {
+    Ours(OwnedFd),
+    Taken,
+    Gone,
+}
+
+/// Locks a new directory. Before that a delete may have taken it away, and another create made and filled
+/// this one: whoever locks it empty makes the image.
+fn claim(paths: &ImagePaths) -> Result<Claim, Error> {
+    let Some(lock) = lock_image(paths.dir())? else { return Ok(Claim::Gone) };
+    let first = fs::read_dir(paths.dir()).at("open", paths.dir())?.next();
+    match first.transpose().at("readdir", paths.dir())? {
+        None => Ok(Claim::Ours(lock)),
+        Some(_) => Ok(Claim::Taken),
+    }
 }
 
 fn fill(

@@ -23,6 +23,10 @@ use crate::observe::Log;
 /// Keeps two init-store apart; the path is that of the later releases (contract B2).
 const INIT_LOCK: &str = "/var/run/init-store.lock";
 
+/// How often a directory may have been filled again while it was being removed: who waits for a lock makes
+/// its file, and finds out then that the store is gone.
+const TRIES: u32 = 20;
+
 /// How a store is to be made.
 #[derive(Debug)]
 pub struct Init<'a> {
@@ -125,7 +129,8 @@ fn give(directory: &OwnedFd, owner: Owner, path: &Path) -> Result<(), Error> {
     Ok(fchown(directory, Some(uid), Some(gid)).at("chown", path)?)
 }
 
-/// Takes a store away with everything in it. A store that is not there is success.
+/// Takes a store away with everything in it. A store that is not there is success, and so is one that is gone
+/// but for its last directories, as a kill leaves it.
 ///
 /// The backing file stays, unless it is to go as well; a directory that is no store is refused.
 pub fn delete_store(
@@ -148,9 +153,49 @@ pub fn delete_store(
 }
 
 fn delete_content(layout: &Layout, driver: &dyn Driver) -> Result<(), Error> {
-    let refusing = "failed to lock - refusing to delete possibly corrupted store";
-    let patience = locks::Patience::short(&Interrupt::default());
-    let lock = locks::global_exclusive(layout, &patience).doing(refusing)?;
+    let mut lock = None;
+    if !is_remnant(layout)? {
+        let refusing = "failed to lock - refusing to delete possibly corrupted store";
+        let patience = locks::Patience::short(&Interrupt::default());
+        lock = Some(locks::global_exclusive(layout, &patience).doing(refusing)?);
+        destroy_images_and_volumes(layout, driver)?;
+    }
+    remove_content(layout).doing("deleting store path")?;
+    // Its open file keeps a file system of the store's own busy. The directory of locks is gone:
+    // nobody can take it any more.
+    drop(lock);
+    remove_root(layout).doing("deleting store path")
+}
+
+/// The directories that go last, in this order: as long as the first is there, all of a store is.
+fn last_directories(layout: &Layout) -> [PathBuf; 3] {
+    [layout.images(), layout.volumes(), layout.locks()]
+}
+
+/// Whether nothing is left of a store but some of the directories that go last, without a layer.
+fn is_remnant(layout: &Layout) -> Result<bool, Error> {
+    let root = layout.root();
+    let left = entries(root)?;
+    if left.is_empty() {
+        // Somebody's empty disk is no store, and stays mounted.
+        let mounted = crate::driver::Doing::doing(
+            groot_sys::mount::is_mount_point(root),
+            "looking at the store's mount",
+        )?;
+        return Ok(!mounted || layout.backing_file().exists());
+    }
+    let last = last_directories(layout);
+    for path in left {
+        let is_left = path.is_dir() && path != layout.images() && last.contains(&path);
+        let is_lock = |path: &PathBuf| path.extension().is_some_and(|end| end == "lock");
+        if !is_left || !entries(&path)?.iter().all(is_lock) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn destroy_images_and_volumes(layout: &Layout, driver: &dyn Driver) -> Result<(), Error> {
     let store = super::Store { layout: layout.clone(), mappings: IdMappings::default() };
     for path in images::list(layout).doing("listing images")? {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -167,23 +212,33 @@ fn delete_content(layout: &Layout, driver: &dyn Driver) -> Result<(), Error> {
     for name in volumes::list(layout).doing("listing volumes")? {
         gc::destroy(layout, driver, &name).doing(format!("destroying volume {name}"))?;
     }
-    remove_content(layout).doing("deleting store path")?;
-    // Its open file keeps a file system of the store's own busy. The directory of locks is gone:
-    // nobody can take it any more.
-    drop(lock);
-    remove_root(layout).doing("deleting store path")
+    Ok(())
 }
 
 /// Removes what is left in the store.
 fn remove_content(layout: &Layout) -> Result<(), Error> {
-    let root = layout.root();
-    let parts: Vec<PathBuf> = fs::read_dir(root)
-        .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
-        .at("open", root)?;
-    for path in parts {
-        crate::driver::remove_tree(&path)?;
+    let last = last_directories(layout);
+    let first = entries(layout.root())?.into_iter().filter(|path| !last.contains(path));
+    for path in first.chain(last.clone()) {
+        let mut tries = 0;
+        while let Err(error) = crate::driver::remove_tree(&path) {
+            tries += 1;
+            if !is_not_empty(&error) || tries == TRIES {
+                return Err(error.into());
+            }
+        }
     }
     Ok(())
+}
+
+fn is_not_empty(error: &crate::driver::Error) -> bool {
+    matches!(error, crate::driver::Error::System { source, .. } if source.errno() == Errno::NOTEMPTY)
+}
+
+fn entries(root: &Path) -> Result<Vec<PathBuf>, Error> {
+    let entries = fs::read_dir(root)
+        .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect());
+    Ok(entries.at("open", root)?)
 }
 
 /// Unmounts the store if it has a file system of its own, and removes its directory.

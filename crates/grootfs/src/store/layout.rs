@@ -135,6 +135,13 @@ impl Layout {
         path.into()
     }
 
+    /// The same file while its file system is being made.
+    pub fn new_backing_file(&self) -> PathBuf {
+        let mut path = self.backing_file().into_os_string();
+        path.push(".new");
+        path.into()
+    }
+
     /// The directories that every store has, parents first.
     pub fn directories(&self) -> [PathBuf; 6] {
         [self.images(), self.volumes(), self.meta(), self.locks(), self.tmp(), self.dependencies()]

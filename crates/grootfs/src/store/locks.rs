@@ -10,6 +10,8 @@
 //! | clean | [`GLOBAL`] | exclusive | while unused volumes are found and renamed, a slice at a time |
 //! | delete-store | [`GLOBAL`] | exclusive | to the end |
 //! | limit | [`GLOBAL`] | shared | to the end |
+//! | settle | [`SETTLE`] | exclusive | to the end: one sync at a time |
+//! | settle | [`GLOBAL`] | shared | while it takes the mark from a layer, one at a time |
 //! | create, delete, limit of one image | the directory `images/<id>` itself | exclusive | while it is made, moved or changed |
 //!
 //! Rule against deadlocks: wait for a layer lock only while holding no other lock.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::layout::{INCOMPLETE, Layout};
 use super::{Doing, Error};
-use crate::error::AtPath;
+use crate::error::{AtPath, PathError};
 
 /// What is written down about a volume. Keys of our own beside `Size` are ignored by the original.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,12 +97,24 @@ pub fn metadata(layout: &Layout, name: &str) -> Result<Metadata, Error> {
             remember_use(&layout.volume_metadata(name));
             Ok(metadata)
         }
+        Err(error) if !is_lost_or_broken(&error) => Err(error),
         Err(_) => {
             let size = apparent_size(&layout.volume(name))?;
             let metadata = Metadata { size, ..Metadata::default() };
             write_metadata(layout, name, &metadata)?;
             Ok(metadata)
         }
+    }
+}
+
+/// Whether there is nothing, or nonsense, and not only an error of this moment, which must not cost a volume
+/// what is known about it.
+fn is_lost_or_broken(error: &Error) -> bool {
+    match error {
+        Error::Broken { .. } => true,
+        Error::Path(PathError { error, .. }) => error.kind() == std::io::ErrorKind::NotFound,
+        Error::Action { source, .. } => is_lost_or_broken(source),
+        _ => false,
     }
 }
 

@@ -87,6 +87,7 @@ mod base_directory;
 mod cache;
 mod clean;
 mod configuration;
+mod crash;
 mod delete;
 mod delete_store;
 mod df;

@@ -231,13 +231,14 @@ const STEP: Duration = Duration::from_millis(20);
 fn read_until(child: &mut Child, network: &Network, end: Instant) -> Option<Vec<u8>> {
     let stdout = child.stdout.take()?;
     let (done, answer) = mpsc::channel();
-    std::thread::spawn(move || {
+    let listening = std::thread::Builder::new().spawn(move || {
         let mut bytes = Vec::new();
         if stdout.take(LARGEST_ANSWER).read_to_end(&mut bytes).is_ok() {
             // Nobody is there any more when it took too long.
             let _ = done.send(bytes);
         }
     });
+    listening.ok()?;
     while Instant::now() < end && !network.options.interrupt.is_stopped() {
         match answer.recv_timeout(STEP) {
             Ok(bytes) => return Some(bytes),

@@ -66,12 +66,17 @@ impl Parts {
             state: Mutex::new(state),
             changed: Condvar::new(),
         });
+        let mut started = false;
         for permit in permits {
             let shared = Arc::clone(&shared);
-            std::thread::spawn(move || {
+            let fetching = std::thread::Builder::new().spawn(move || {
                 shared.fetch_all();
                 drop(permit);
             });
+            started |= fetching.is_ok();
+        }
+        if !started {
+            return None;
         }
         Some(Self { shared, first, current: Vec::new(), used: 0 })
     }

@@ -22,7 +22,10 @@ pub fn any(layout: &Layout) -> Result<bool, Error> {
     let volumes = volumes::list(layout)?;
     let projects = volumes::names(&layout.project_ids()).unwrap_or_default();
     let images = volumes::names(&layout.images())?;
+    // Two for each volume, where volumes have short names.
+    let links = volumes::names(&layout.links()).unwrap_or_default();
     Ok(!tmp.is_empty()
+        || links.len() > 2 * volumes.len()
         || locks.iter().any(|key| volumes.binary_search(key).is_err())
         || projects.len() > images.len()
         || !records_of_nothing(layout, &volumes)?.is_empty())

@@ -8,6 +8,7 @@
 use std::fs;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use super::layout::{GARBAGE, ImagePaths, Layout};
@@ -225,7 +226,10 @@ impl Cleaner<'_> {
         let workers = (garbage.len() + asides.len()).min(many).min(WORKERS);
         std::thread::scope(|scope| {
             for _ in 1..workers {
-                scope.spawn(work);
+                // Where no thread is to be had, fewer do it.
+                if Builder::new().spawn_scoped(scope, work).is_err() {
+                    break;
+                }
             }
             work();
         });
