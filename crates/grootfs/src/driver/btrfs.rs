@@ -15,6 +15,8 @@ use crate::error::{AtPath, PathError};
 use crate::idmap::Owner;
 use crate::store::layout::{ImagePaths, Layout};
 
+mod faults;
+
 /// The driver.
 #[derive(Debug)]
 pub struct Btrfs {

@@ -11,9 +11,11 @@ use std::str::FromStr;
 
 use crate::error::PathError;
 use crate::idmap::Owner;
+use crate::observe::Log;
 use crate::store::layout::{ImagePaths, Layout};
 
 pub mod btrfs;
+pub mod faults;
 mod files;
 pub mod helper;
 pub mod limit;
@@ -21,7 +23,8 @@ pub mod overlay_xfs;
 mod projects;
 mod quota_groups;
 
-pub(crate) use files::{read_number, remove_tree, unmount};
+use faults::Faults;
+pub(crate) use files::{read_number, remove_tree, rewrite_number, unmount};
 use helper::Helpers;
 use limit::{Limit, TooSmall, Usage};
 
@@ -192,6 +195,8 @@ pub struct NewRoot<'a> {
     pub owner: Owner,
     /// What it may hold.
     pub limit: Limit,
+    /// Where it is told what was lost and has been made again.
+    pub log: &'a Log,
 }
 
 /// A new limit for a root file system; `None` leaves what is there.
@@ -230,7 +235,7 @@ pub struct VolumeTree {
 
 /// How layers become root file systems. No method takes a lock; the caller holds what
 /// `store::locks` asks for.
-pub trait Driver: fmt::Debug + Send + Sync {
+pub trait Driver: Faults + fmt::Debug + Send + Sync {
     /// Which driver this is.
     fn kind(&self) -> Kind;
 

@@ -61,7 +61,7 @@ impl Puller<'_> {
                 return Ok(None);
             }
             self.log.info("build-layer.not-on-disk-when-the-power-went", chain_id);
-            durability::discard(self.driver, chain_id)
+            durability::discard(layout, self.driver, chain_id)
                 .map_err(|source| Error::Volume { blob: chain_id.to_owned(), source })?;
         }
         Ok(Some(Claim(lock)))
@@ -143,6 +143,7 @@ impl Puller<'_> {
                 diff_id,
                 unchecked: layer.proof.is_some() && !layer.verify,
                 boot: Some(durability::this_boot().to_owned()),
+                manifest: None,
             };
             self.name_volume(&unpacked.name, &planned.chain_id, &metadata)
                 .map_err(|source| Error::Volume { blob: layer.blob.clone(), source })

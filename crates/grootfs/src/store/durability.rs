@@ -13,15 +13,21 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::layout::Layout;
+use super::manifest::Manifest;
 use super::volumes::{self, Metadata};
-use super::{Error, locks};
+use super::{Error, locks, quarantine};
 use crate::driver::Driver;
 use crate::error::AtPath;
 use crate::interrupt::Interrupt;
+
+/// Why a volume with another boot's mark is taken out of the way.
+pub const NOT_ON_DISK: &str = "it was perhaps not on disk when the power went";
 
 /// Where the kernel tells which boot this is.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -70,12 +76,12 @@ pub fn is_lost(layout: &Layout, name: &str) -> bool {
 }
 
 /// Takes a volume that cannot be trusted out of the way. The caller holds the lock of its layer.
-pub fn discard(driver: &dyn Driver, name: &str) -> Result<(), Error> {
-    let garbage = format!("gc.{}-{}", volumes::unique(), name.get(..64).unwrap_or(name));
-    Ok(driver.retire_volume(name, &garbage)?)
+pub fn discard(layout: &Layout, driver: &dyn Driver, name: &str) -> Result<(), Error> {
+    quarantine::set_aside(layout, driver, name, NOT_ON_DISK).map(drop)
 }
 
-/// Writes everything of the store to disk, and takes away the marks of what is then there.
+/// Writes everything of the store to disk, takes away the marks of what is then there, and writes down what it
+/// is ([`Manifest`]).
 pub fn settle(layout: &Layout) -> Result<usize, Error> {
     let patience = locks::Patience::of(Duration::from_secs(600), &Interrupt::default());
     let _one = locks::acquire(layout, locks::SETTLE, locks::Mode::Exclusive, &patience)?;
@@ -94,14 +100,25 @@ pub fn settle(layout: &Layout) -> Result<usize, Error> {
     rustix::fs::syncfs(root.as_fd()).at("syncfs", layout.root())?;
     let mut settled = 0;
     for name in unsettled {
+        let volume = layout.volume(&name);
+        let before = identity(&volume);
+        // Without one the volume is as good; only nobody can tell later what has become of it.
+        let manifest = Manifest::take(&volume).ok();
         // Read again: a create may have added a blob to it meanwhile.
         let Ok(metadata) = volumes::read_metadata(layout, &name) else { continue };
-        if volumes::exists(layout, &name) {
-            write_durably(layout, &name, &Metadata { boot: None, ..metadata })?;
+        // A clean may have taken it, and a create brought another of its name.
+        if before.is_some() && identity(&volume) == before {
+            write_durably(layout, &name, &Metadata { boot: None, manifest, ..metadata })?;
             settled += 1;
         }
     }
     Ok(settled)
+}
+
+/// Which directory is at a path.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let found = fs::symlink_metadata(path).ok().filter(fs::Metadata::is_dir)?;
+    Some((found.dev(), found.ino()))
 }
 
 /// Writes metadata whose bytes are on disk before its name is.
@@ -162,6 +179,6 @@ mod tests {
         let lost = ["new", "old", "on", "cut", "absent"].map(|name| is_lost(&layout, name));
         assert_eq!(lost, [false, true, false, true, false]);
         let text = fs::read_to_string(layout.volume_metadata("new")).unwrap();
-        assert_eq!(text, "{\"Size\":7}\n");
+        assert!(text.starts_with("{\"Size\":7,\"Manifest\":{\"Files\":0,"), "{text}");
     }
 }
