@@ -84,6 +84,9 @@ pub enum Error {
     /// A feature of the command line that this version does not have.
     #[error("{0} is not available yet in this version of grootfs")]
     NotYet(&'static str),
+    /// A check found something: what it prints.
+    #[error("{0}")]
+    Findings(String),
     /// Ctrl-C or SIGTERM.
     #[error("interrupted; what was begun has been taken away")]
     Interrupted,

@@ -65,6 +65,7 @@ fn help_and_version() {
             "limit",
             "df",
             "clean",
+            "check",
             "list",
             "capacity",
             "help"

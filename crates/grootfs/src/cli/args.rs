@@ -7,10 +7,12 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use crate::config::Flags;
 use crate::error::Error;
 
+mod check;
 mod create;
 mod root;
 mod store;
 
+pub use check::Check;
 pub use create::{Create, ImageArgs, Pull};
 pub use root::{Delete, Limit, Stats};
 pub use store::{Clean, DeleteStore, Df, InitStore};
@@ -127,6 +129,8 @@ pub enum Command {
     Df(Df),
     /// Removes layers that no root file system uses
     Clean(Clean),
+    /// Looks for whatever is wrong with a store, and mends it
+    Check(Check),
     /// Lists the root file systems
     #[command(override_usage = "grootfs [global options] list")]
     List(Ignored),
@@ -152,6 +156,7 @@ impl Command {
             Self::Limit(_) => "limit",
             Self::Df(_) => "df",
             Self::Clean(_) => "clean",
+            Self::Check(_) => "check",
             Self::List(_) => "list",
             Self::Settle(_) => "settle",
             Self::Capacity(_) => "capacity",

@@ -65,6 +65,7 @@ fn create(context: &Context, args: &Create, argument: &str, id: &str) -> Result<
         mount: !config.without_mount,
         declared_volumes: declared,
         limit: config.limit,
+        log: &log,
     };
     let mount = images::create(&store, &*driver, &new).map_err(Error::making_image)?;
     drop(lock);

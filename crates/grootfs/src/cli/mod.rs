@@ -15,12 +15,13 @@ use crate::driver::Driver;
 use crate::error::{EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_UNKNOWN_COMMAND, Error};
 use crate::interrupt::Interrupt;
 use crate::observe::Log;
-use crate::store::Store;
 use crate::store::layout::Layout;
+use crate::store::{Store, healing};
 use crate::userns;
 
 mod args;
 mod capacity;
+mod check;
 mod clean;
 mod create;
 mod delete;
@@ -67,6 +68,10 @@ impl Context {
                 "the store {} was made with the driver {made}, not {asked}: leave --driver away",
                 self.layout.root().display()
             )));
+        }
+        for path in healing::make_parts(&self.layout, &*self.driver())? {
+            let text = format!("{} was missing and has been made again", path.display());
+            self.log.error("store-part-made-again", &Error::Message(text));
         }
         Ok(Store::open(self.layout.root())?)
     }
@@ -139,6 +144,7 @@ fn dispatch(cli: Cli, given: &[OsString]) -> Result<Done, Error> {
         Command::Stats(args) => args.check()?,
         Command::Limit(args) => args.check()?,
         Command::Df(args) => args.check()?,
+        Command::Check(args) => args.check()?,
         Command::InitStore(args) => args.check()?,
         Command::GenerateVolumeSizeMetadata(args) => args.check()?,
         _ => {}
@@ -162,6 +168,7 @@ fn dispatch(cli: Cli, given: &[OsString]) -> Result<Done, Error> {
         Command::Limit(args) => limit::run(&context, &args),
         Command::Df(args) => df::run(&context, &args),
         Command::Clean(args) => clean::run(&context, &args),
+        Command::Check(args) => check::run(&context, &args),
         Command::List(_) => list::run(&context),
         Command::Settle(_) => settle::run(&context),
         Command::Capacity(_) => Ok(capacity::run(&context)),
@@ -195,7 +202,10 @@ fn context(cli: &Cli) -> Result<Context, Error> {
         .map_err(crate::config::Error::LogFile)?;
     let layout = Layout::new(config.store.clone());
     let interrupt = Interrupt::default();
-    if matches!(cli.command, Command::Create(_) | Command::Pull(_) | Command::Clean(_)) {
+    if matches!(
+        cli.command,
+        Command::Create(_) | Command::Pull(_) | Command::Clean(_) | Command::Check(_)
+    ) {
         signals::listen(&interrupt);
     }
     Ok(Context { log: log.session(cli.command.name()), config, layout, interrupt })

@@ -11,6 +11,8 @@ pub fn run(context: &Context) -> Result<String, Error> {
     if !context.layout.root().exists() {
         return Ok(String::new());
     }
+    // Whatever is being started has the processor first.
+    let _ = rustix::process::nice(19);
     let settled = durability::settle(&context.layout)?;
     context.log.info("settled", &settled.to_string());
     Ok(String::new())

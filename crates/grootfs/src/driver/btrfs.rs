@@ -18,6 +18,8 @@ use crate::idmap::Owner;
 use crate::store::layout::{ImagePaths, Layout};
 use crate::userns;
 
+mod faults;
+
 /// The driver.
 #[derive(Debug)]
 pub struct Btrfs {

@@ -11,9 +11,11 @@ use std::str::FromStr;
 
 use crate::error::PathError;
 use crate::idmap::Owner;
+use crate::observe::Log;
 use crate::store::layout::{ImagePaths, Layout};
 
 pub mod btrfs;
+pub mod faults;
 mod files;
 pub mod helper;
 pub mod limit;
@@ -22,7 +24,8 @@ mod projects;
 mod quota_groups;
 mod short_name;
 
-pub(crate) use files::{read_number, remove_tree, unmount};
+use faults::Faults;
+pub(crate) use files::{read_number, remove_tree, rewrite_number, unmount};
 use helper::Helpers;
 use limit::{Limit, TooSmall, Usage};
 
@@ -195,6 +198,8 @@ pub struct NewRoot<'a> {
     pub limit: Limit,
     /// Whether its layers have marks for overlays that users mount, to be looked for.
     pub user_marks: bool,
+    /// Where it is told what was lost and has been made again.
+    pub log: &'a Log,
 }
 
 /// A new limit for a root file system; `None` leaves what is there.
@@ -235,7 +240,7 @@ pub struct VolumeTree {
 
 /// How layers become root file systems. No method takes a lock; the caller holds what
 /// `store::locks` asks for.
-pub trait Driver: fmt::Debug + Send + Sync {
+pub trait Driver: Faults + fmt::Debug + Send + Sync {
     /// Which driver this is.
     fn kind(&self) -> Kind;
 

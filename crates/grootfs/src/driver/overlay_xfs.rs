@@ -6,18 +6,21 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use groot_sys::project_quota::Limits;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
+use super::faults::Faults;
 use super::helper::Helper;
 use super::limit::{Inodes, LEAST, Limit, Usage};
 use super::projects::Projects;
 use super::{Change, Doing, Driver, Error, Kind, Mount, NewRoot, VolumeTree, files, short_name};
-use crate::error::{AtPath, PathError};
+use crate::error::AtPath;
 use crate::idmap::Owner;
+use crate::observe::Log;
 use crate::store::layout::{ImagePaths, Layout};
+
+mod faults;
 
 /// The driver.
 #[derive(Debug)]
@@ -25,9 +28,6 @@ pub struct OverlayXfs {
     layout: Layout,
     tardis: PathBuf,
 }
-
-/// How long a short name may lead nowhere: until its volume is renamed to what it names.
-const LINK_IS_NEW: Duration = Duration::from_secs(60);
 
 /// Inodes of a root that are not its content: its own directories and the files that describe it. A
 /// lower limit could not even be mounted.
@@ -49,19 +49,19 @@ impl OverlayXfs {
     }
 
     /// The short name of a volume, made again when it was lost.
-    fn short_name(&self, volume: &str) -> Result<String, Error> {
-        let file = self.link_file(volume);
-        match fs::read_to_string(&file) {
-            // Who is killed while it takes a name away leaves one that leads nowhere.
+    fn short_name(&self, volume: &str, log: &Log) -> Result<String, Error> {
+        self.named(volume).or_else(|why| {
+            let short = self.link_existing(volume)?;
+            let text = format!("{why}: volume {volume} has a new short name, l/{short}");
+            log.error("creating-image.short-name-made-again", &Error::Usage(text));
             Ok(short)
-                if short_name::is_valid(&short) && self.layout.links().join(&short).is_dir() =>
-            {
-                Ok(short)
-            }
-            Ok(_) => self.link_existing(volume),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.link_existing(volume),
-            Err(error) => Err(PathError { operation: "open", path: file, error }.into()),
-        }
+        })
+    }
+
+    /// The volume behind `l/<short>`, as it was given to a mount.
+    fn volume_behind(&self, short: &Path) -> Option<String> {
+        let link = self.layout.links().join(short.file_name()?);
+        fs::read_link(link).ok()?.file_name()?.to_str().map(str::to_owned)
     }
 
     /// Gives a volume that has lost its short name another one.
@@ -226,7 +226,7 @@ impl Driver for OverlayXfs {
         }
         let mut lower = Vec::with_capacity(root.volumes.len());
         for volume in root.volumes.iter().rev() {
-            lower.push(Path::new("l").join(self.short_name(volume)?));
+            lower.push(Path::new("l").join(self.short_name(volume, root.log)?));
             // Overlay itself heeds the mark in every directory but the top one.
             if files::is_opaque(&self.layout.volume(volume))? {
                 break;
@@ -337,39 +337,11 @@ impl Driver for OverlayXfs {
     fn volumes_of(&self, paths: &ImagePaths) -> Result<Vec<String>, Error> {
         let lower = groot_sys::mount::overlay_lower(&paths.rootfs())
             .doing("looking at the mounts of an image")?;
-        let named = |short: &PathBuf| {
-            // `l/<short>`, as it was given to the mount.
-            let link = self.layout.links().join(short.file_name()?);
-            fs::read_link(link).ok()?.file_name()?.to_str().map(str::to_owned)
-        };
-        Ok(lower.iter().filter_map(named).collect())
+        Ok(lower.iter().filter_map(|short| self.volume_behind(short)).collect())
     }
 
     fn remove_leftovers(&self, volumes: &[String]) -> Result<(), Error> {
-        let links = self.layout.links();
-        for entry in fs::read_dir(&links).at("open", &links)? {
-            let entry = entry.at("readdir", &links)?;
-            let path = entry.path();
-            let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
-            // A volume gets its names just before it is there.
-            let age = metadata.modified().ok().and_then(|at| at.elapsed().ok());
-            if age.is_none_or(|age| age < LINK_IS_NEW) {
-                continue;
-            }
-            let volume = if metadata.is_symlink() {
-                fs::read_link(&path).ok().and_then(|target| Some(target.file_name()?.to_owned()))
-            } else {
-                Some(entry.file_name())
-            };
-            let is_there = volume
-                .as_ref()
-                .and_then(|volume| volume.to_str())
-                .is_some_and(|volume| volumes.iter().any(|other| other == volume));
-            if !is_there {
-                files::remove_file(&path)?;
-            }
-        }
-        Ok(())
+        self.stray_names(volumes)?.iter().try_for_each(|path| files::remove_file(path))
     }
 
     fn reclaim(&self, roots: &[ImagePaths]) -> Result<(), Error> {

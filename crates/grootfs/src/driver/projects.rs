@@ -1,5 +1,6 @@
 //! Limits of overlay-xfs: each root file system is a project of XFS.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -7,6 +8,7 @@ use std::path::Path;
 use groot_sys::project_quota::{Limits, Quota, State};
 use serde::Deserialize;
 
+use super::faults::ProjectFault;
 use super::helper::Helper;
 use super::{Error, files};
 use crate::store::layout::{ImagePaths, Layout};
@@ -24,6 +26,9 @@ pub enum Projects {
     /// Another user.
     Helped(Helper),
 }
+
+/// The kernel rounds limits to blocks of the file system, and these are no larger.
+const LARGEST_BLOCK: u64 = 64 * 1024;
 
 /// What `tardis stats` prints.
 #[derive(Deserialize)]
@@ -137,6 +142,42 @@ impl Projects {
             }
             Self::Helped(tardis) => end_by_helper(tardis, &directory, image),
         }
+    }
+
+    /// What is wrong with the ids of these images, which are all that there are.
+    pub fn faults(&self, images: &[ImagePaths]) -> Result<Vec<ProjectFault>, Error> {
+        let Self::Direct { store, layout } = self else { return Ok(Vec::new()) };
+        let projects = direct(store, layout);
+        let counts = projects.state()? != State::Off;
+        let mut faults = Vec::new();
+        let mut owners: BTreeMap<u32, Vec<ImagePaths>> = BTreeMap::new();
+        for image in images {
+            let Ok(Some(directory)) = files::open_existing(image.dir()) else { continue };
+            let Some(id) = projects.of(directory.as_fd())? else {
+                // Only what root has marked: the store may itself lie in somebody's project.
+                let id = groot_sys::project_quota::project_id(directory.as_fd()).unwrap_or(0);
+                if id != 0 && tardis::is_marked(directory.as_fd(), id) {
+                    faults.push(ProjectFault::Unlisted(id, image.clone()));
+                }
+                continue;
+            };
+            owners.entry(id).or_default().push(image.clone());
+            let kernel = if counts { projects.quota(id)?.limits.bytes } else { continue };
+            let written = files::read_number(&image.quota()).map(Option::unwrap_or_default).ok();
+            // What was asked for is whole bytes; no limit is none.
+            let same = written.is_some_and(|written| {
+                written.abs_diff(kernel) < LARGEST_BLOCK && (written == 0) == (kernel == 0)
+            });
+            if !same {
+                faults.push(ProjectFault::Limit { image: image.clone(), written, kernel });
+            }
+        }
+        let given_out = if counts { projects.given_out()? } else { Vec::new() };
+        let leaked = given_out.into_iter().filter(|id| !owners.contains_key(id));
+        faults.extend(leaked.map(ProjectFault::Leaked));
+        let shared = owners.into_iter().filter(|(_, images)| images.len() > 1);
+        faults.extend(shared.map(|(id, images)| ProjectFault::Shared(id, images)));
+        Ok(faults)
     }
 
     /// Gives back the ids that no image has. The caller makes sure that none is being made.

@@ -62,7 +62,7 @@ impl Puller<'_> {
                 return Ok(None);
             }
             self.log.info("build-layer.not-on-disk-when-the-power-went", chain_id);
-            durability::discard(self.driver, chain_id).map_err(in_volume)?;
+            durability::discard(layout, self.driver, chain_id).map_err(in_volume)?;
         }
         Ok(Some(Claim(lock)))
     }
@@ -145,6 +145,7 @@ impl Puller<'_> {
                 diff_id,
                 unchecked: layer.proof.is_some() && !layer.verify,
                 boot: Some(durability::mark().map_err(in_volume)?),
+                manifest: None,
             };
             self.name_volume(&unpacked.name, &planned.chain_id, &metadata).map_err(in_volume)
         });

@@ -241,7 +241,7 @@ impl Puller<'_> {
     }
 
     fn metadata(&self, planned: &Planned<'_>) -> Result<Metadata, Error> {
-        volumes::metadata(&self.store.layout, &planned.chain_id)
+        volumes::metadata(&self.store.layout, &planned.chain_id, self.log)
             .map_err(|source| Error::Volume { blob: planned.layer.blob.clone(), source })
     }
 

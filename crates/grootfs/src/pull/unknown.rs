@@ -42,7 +42,7 @@ impl Puller<'_> {
         {
             return Ok(None);
         }
-        let metadata = volumes::metadata(layout, &name).map_err(in_volume)?;
+        let metadata = volumes::metadata(layout, &name, self.log).map_err(in_volume)?;
         // Another chain may have the same name from other blobs; only a record says it is this one.
         let recorded = metadata.blobs.contains(&layer.blob);
         Ok(recorded.then_some((name, metadata.size)))
@@ -97,11 +97,12 @@ impl Puller<'_> {
                     diff_id: Some(diff_id.to_string()),
                     unchecked: false,
                     boot: Some(durability::mark().map_err(in_volume)?),
+                    manifest: None,
                 };
                 if volumes::exists(layout, &name)
                     && durability::is_lost(layout, &name).map_err(in_volume)?
                 {
-                    durability::discard(self.driver, &name).map_err(in_volume)?;
+                    durability::discard(layout, self.driver, &name).map_err(in_volume)?;
                 }
                 self.name_volume(&incomplete, &name, &metadata).map_err(in_volume)?;
                 Ok((name, filled.bytes))

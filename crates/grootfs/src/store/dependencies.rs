@@ -9,6 +9,7 @@ use sha2::Digest;
 use super::id::ImageId;
 use super::layout::Layout;
 use super::{Error, volumes};
+use crate::driver::Driver;
 use crate::error::AtPath;
 
 /// Writes the volumes of an image, base first. Atomic; replaces what was there.
@@ -29,6 +30,18 @@ pub fn read(layout: &Layout, id: &ImageId) -> Result<Option<Vec<String>>, Error>
         path,
         why: error.to_string(),
     })
+}
+
+/// The volumes of an image of which nothing or nonsense is written, as far as they can be found out: from
+/// its mount, and from the names that can be read in what is left of its file.
+pub fn found_out(layout: &Layout, driver: &dyn Driver, id: &ImageId) -> Vec<String> {
+    let mut found = driver.volumes_of(&layout.image(id)).unwrap_or_default();
+    if let Ok(bytes) = fs::read(layout.image_dependencies(id)) {
+        let text = String::from_utf8_lossy(&bytes);
+        let names = volumes::list(layout).unwrap_or_default();
+        found.extend(names.into_iter().filter(|name| text.contains(name.as_str())));
+    }
+    found
 }
 
 /// Longest name of a record that is spelled out; file names end at 255 bytes.

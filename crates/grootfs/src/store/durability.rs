@@ -10,6 +10,7 @@
 //! renames; but its bytes may be missing after a power cut. So a file of metadata without a byte means the
 //! same as a mark of another boot.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -18,11 +19,16 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::layout::Layout;
+use super::manifest::Manifest;
 use super::volumes::{self, Metadata};
-use super::{Error, locks};
+use super::{Error, locks, quarantine};
 use crate::driver::Driver;
 use crate::error::AtPath;
 use crate::interrupt::Interrupt;
+use crate::userns;
+
+/// Why a volume with another boot's mark is taken out of the way.
+pub const NOT_ON_DISK: &str = "it was perhaps not on disk when the power went";
 
 /// Where the kernel tells which boot this is.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -79,12 +85,12 @@ pub fn is_lost(layout: &Layout, name: &str) -> Result<bool, Error> {
 }
 
 /// Takes a volume that cannot be trusted out of the way. The caller holds the lock of its layer.
-pub fn discard(driver: &dyn Driver, name: &str) -> Result<(), Error> {
-    let garbage = format!("gc.{}-{}", volumes::unique(), name.get(..64).unwrap_or(name));
-    Ok(driver.retire_volume(name, &garbage)?)
+pub fn discard(layout: &Layout, driver: &dyn Driver, name: &str) -> Result<(), Error> {
+    quarantine::set_aside(layout, driver, name, NOT_ON_DISK).map(drop)
 }
 
-/// Writes everything of the store to disk, and takes away the marks of what is then there.
+/// Writes everything of the store to disk, takes away the marks of what is then there, and writes down what it
+/// is ([`Manifest`]).
 pub fn settle(layout: &Layout) -> Result<usize, Error> {
     let patience = locks::Patience::of(Duration::from_secs(600), &Interrupt::default());
     let _one = locks::acquire(layout, locks::SETTLE, locks::Mode::Exclusive, &patience)?;
@@ -101,19 +107,38 @@ pub fn settle(layout: &Layout) -> Result<usize, Error> {
     }
     let root = File::open(layout.root()).at("open", layout.root())?;
     rustix::fs::syncfs(root.as_fd()).at("syncfs", layout.root())?;
+    let whole = if layout.links().is_dir() { None } else { Some(tops(layout)?) };
     let mut settled = 0;
     for (name, mark) in unsettled {
+        let volume = layout.volume(&name);
+        // Without one the volume is as good; only nobody can tell later what has become of it. Owners are those
+        // that root sees.
+        let wanted =
+            userns::is_host_root() && whole.as_ref().is_none_or(|tops| tops.contains(&name));
+        let manifest = if wanted { Manifest::take(&volume).ok() } else { None };
         // So that no `clean` takes it away between the look and the write. One after the other: each waits for
         // the disk.
         let _global = locks::global_shared(layout, &patience)?;
         // Read again: a create may have added a blob to it, or have pulled it anew.
         let Ok(metadata) = volumes::read_metadata(layout, &name) else { continue };
         if metadata.boot == mark && volumes::exists(layout, &name) {
-            write_durably(layout, &name, &Metadata { boot: None, ..metadata })?;
+            write_durably(layout, &name, &Metadata { boot: None, manifest, ..metadata })?;
             settled += 1;
         }
     }
     Ok(settled)
+}
+
+/// The volumes that images stand on. Where layers are snapshots of each other, these hold the lower ones too,
+/// and a look at each of them would be one at the same files again and again.
+fn tops(layout: &Layout) -> Result<HashSet<String>, Error> {
+    let mut tops = HashSet::new();
+    for name in volumes::names(&layout.dependencies())? {
+        let bytes = fs::read(layout.dependencies().join(name)).unwrap_or_default();
+        let volumes: Vec<String> = serde_json::from_slice(&bytes).unwrap_or_default();
+        tops.extend(volumes.into_iter().next_back());
+    }
+    Ok(tops)
 }
 
 /// Writes metadata whose bytes are on disk before its name is.
@@ -178,6 +203,6 @@ mod tests {
             ["new", "old", "on", "cut", "absent"].map(|name| is_lost(&layout, name).unwrap());
         assert_eq!(lost, [false, true, false, true, false]);
         let text = fs::read_to_string(layout.volume_metadata("new")).unwrap();
-        assert_eq!(text, "{\"Size\":7}\n");
+        assert!(text.starts_with("{\"Size\":7,\"Manifest\":{\"Files\":0,"), "{text}");
     }
 }

@@ -21,6 +21,7 @@ use crate::driver::limit::Limit;
 use crate::driver::{Change, Driver, Mount, NewRoot};
 use crate::error::{AtPath, PathError};
 use crate::interrupt::Interrupt;
+use crate::observe::Log;
 use crate::userns;
 
 /// What a new root file system is made of.
@@ -39,6 +40,8 @@ pub struct NewImage<'a> {
     pub declared_volumes: &'a [String],
     /// What it may hold.
     pub limit: Limit,
+    /// Where it is told what was lost and has been made again.
+    pub log: &'a Log,
 }
 
 /// Fails when the id is taken.
@@ -114,9 +117,9 @@ fn fill(
     // Before anything uses a volume, so that no crash leaves a root whose layers look unused.
     dependencies::write(&store.layout, image.id, image.volumes)?;
     let owner = store.owner();
-    let NewImage { volumes, layers_size, mount, limit, .. } = *image;
+    let NewImage { volumes, layers_size, mount, limit, log, .. } = *image;
     let user_marks = !userns::is_host_root() && has_user_marks(&store.layout, volumes);
-    let root = NewRoot { paths, volumes, layers_size, mount, owner, limit, user_marks };
+    let root = NewRoot { paths, volumes, layers_size, mount, owner, limit, user_marks, log };
     let mount = driver
         .create_root(&root)
         .map_err(|error| limits::explained(&store.layout, volumes, error))
@@ -148,7 +151,8 @@ pub fn limit(
     let _global = locks::global_shared(&store.layout, &Patience::short(&Interrupt::default()))?;
     let paths = store.layout.image(id);
     let Some(_lock) = lock_image(paths.dir())? else { return Err(Error::NotFound(id.clone())) };
-    let volumes = dependencies::read(&store.layout, id)?.unwrap_or_default();
+    // Only to name the largest layers in an error.
+    let volumes = dependencies::read(&store.layout, id).ok().flatten().unwrap_or_default();
     driver
         .set_limit(&paths, change)
         .map_err(|error| limits::explained(&store.layout, &volumes, error))
@@ -206,6 +210,13 @@ pub(super) fn lock_aside(dir: &Path) -> Result<Option<OwnedFd>, Error> {
         Err(Errno::WOULDBLOCK) => Ok(None),
         Err(errno) => Err(errno).at("flock", dir)?,
     }
+}
+
+/// Whether somebody makes, changes or removes an image at this moment.
+pub(super) fn is_busy(dir: &Path) -> bool {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    openat(CWD, dir, flags, Mode::empty())
+        .is_ok_and(|fd| flock(&fd, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK))
 }
 
 /// Whether a name in `tmp` is that of an image being removed.

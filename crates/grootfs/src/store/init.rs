@@ -124,6 +124,12 @@ fn make_below(layout: &Layout, root: &OwnedFd, path: &Path) -> Result<OwnedFd, E
     Ok(directory)
 }
 
+/// Makes one of the store's directories where it is missing, and gives it to the store's owner.
+pub(super) fn make_part(layout: &Layout, path: &Path, owner: Owner) -> Result<(), Error> {
+    let root = open_root(layout)?;
+    give(&make_below(layout, &root, path)?, owner, path)
+}
+
 fn give(directory: &OwnedFd, owner: Owner, path: &Path) -> Result<(), Error> {
     let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
     Ok(fchown(directory, Some(uid), Some(gid)).at("chown", path)?)

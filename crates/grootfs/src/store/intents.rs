@@ -64,6 +64,13 @@ pub fn seen(layout: &Layout) -> Result<Vec<String>, Error> {
     read(layout, |_| {})
 }
 
+/// Files of pulls that have ended without tidying up.
+pub fn ended(layout: &Layout) -> Result<Vec<PathBuf>, Error> {
+    let ended = std::cell::RefCell::new(Vec::new());
+    read(layout, |path| ended.borrow_mut().push(path.to_owned()))?;
+    Ok(ended.into_inner())
+}
+
 fn read(layout: &Layout, ended: impl Fn(&Path)) -> Result<Vec<String>, Error> {
     let mut used = Vec::new();
     for name in volumes::names(&layout.tmp())? {

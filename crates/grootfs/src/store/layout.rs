@@ -19,6 +19,7 @@
 //! ├── meta/dependencies/           which volumes an image uses
 //! ├── locks/<key>.lock             flock(2) files
 //! ├── tmp/                         what is being written or taken away
+//! ├── quarantine/                  overlay only: damaged volumes that images still use (ours)
 //! ├── projectids/<n>/              overlay only: project ids in use
 //! └── whiteout_dev                 overlay only: the 0:0 character device
 //! ```
@@ -111,6 +112,11 @@ impl Layout {
     /// Scratch space on the same file system.
     pub fn tmp(&self) -> PathBuf {
         self.root.join("tmp")
+    }
+
+    /// Damaged volumes that images still use. The original does not know it.
+    pub fn quarantine(&self) -> PathBuf {
+        self.root.join("quarantine")
     }
 
     /// Short names of volumes (overlay only).

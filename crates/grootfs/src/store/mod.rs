@@ -11,10 +11,12 @@ use crate::error::PathError;
 use crate::idmap::{IdMappings, Owner};
 
 pub mod accounting;
+pub mod check;
 pub mod dependencies;
 pub mod durability;
 mod filesystem;
 pub mod gc;
+pub mod healing;
 pub mod id;
 pub mod images;
 pub mod init;
@@ -22,7 +24,9 @@ pub mod intents;
 pub mod layout;
 pub mod limits;
 pub mod locks;
+pub mod manifest;
 pub mod namespace;
+pub mod quarantine;
 pub mod volumes;
 
 use layout::Layout;
@@ -46,6 +50,18 @@ pub enum Error {
     NotInitialised {
         /// The first part that is missing.
         missing: PathBuf,
+    },
+    /// A store that has lost a part of itself.
+    #[error(
+        "Store path is not initialized. Please run init-store. (`{}` is missing, but there are layers: \
+         `grootfs --store {} check` says how that is mended)",
+        missing.display(), store.display()
+    )]
+    Incomplete {
+        /// The first part that is missing.
+        missing: PathBuf,
+        /// The store.
+        store: PathBuf,
     },
     /// A file operation.
     #[error(transparent)]
@@ -156,7 +172,7 @@ impl Store {
                 Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
                     return Err(PathError { operation: "stat", path: directory, error }.into());
                 }
-                _ => return Err(Error::NotInitialised { missing: directory }),
+                _ => return Err(not_whole(&layout, directory)),
             }
         }
         Self::of(layout)
@@ -164,7 +180,17 @@ impl Store {
 
     /// A store of which only the id mappings have to be there: one image can be deleted from it.
     pub fn of(layout: Layout) -> Result<Self, Error> {
-        let mappings = crate::userns::as_seen_here(namespace::read(&layout)?);
+        let mappings = namespace::read(&layout).map_err(|error| match error {
+            Error::NotInitialised { missing } => not_whole(&layout, missing),
+            Error::Broken { what, path, why } => {
+                let store = layout.root().display();
+                let why =
+                    format!("{why} (`grootfs --store {store} check` says how that is mended)");
+                Error::Broken { what, path, why }
+            }
+            other => other,
+        })?;
+        let mappings = crate::userns::as_seen_here(mappings);
         Ok(Self { layout, mappings })
     }
 
@@ -175,5 +201,14 @@ impl Store {
             gid: rustix::process::getegid().as_raw(),
         };
         self.mappings.owner(caller)
+    }
+}
+
+fn not_whole(layout: &Layout, missing: PathBuf) -> Error {
+    match volumes::list(layout) {
+        Ok(volumes) if !volumes.is_empty() => {
+            Error::Incomplete { missing, store: layout.root().to_owned() }
+        }
+        _ => Error::NotInitialised { missing },
     }
 }

@@ -67,6 +67,11 @@ pub fn write_or_compare(layout: &Layout, mappings: &IdMappings) -> Result<(), Er
     }
 }
 
+/// Writes the mappings over what there is.
+pub(super) fn replace(layout: &Layout, mappings: &IdMappings) -> Result<(), Error> {
+    write(layout, &File { uids: sorted(&mappings.uids), gids: sorted(&mappings.gids) })
+}
+
 fn write(layout: &Layout, file: &File) -> Result<(), Error> {
     let path = layout.namespace_file();
     let mut text = serde_json::to_string(file).map_err(|e| Error::Message(e.to_string()))?;

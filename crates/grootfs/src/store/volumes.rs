@@ -9,8 +9,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::layout::{INCOMPLETE, Layout};
+use super::manifest::Manifest;
 use super::{Doing, Error};
 use crate::error::{AtPath, PathError};
+use crate::observe::Log;
 
 /// What is written down about a volume. Keys of our own beside `Size` are ignored by the original.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +37,9 @@ pub struct Metadata {
     /// The boot in which it was written, until it is known to be on disk.
     #[serde(rename = "Boot", default, skip_serializing_if = "Option::is_none")]
     pub boot: Option<String>,
+    /// What its tree was when it was written to disk; `None` where an earlier release or the original made it.
+    #[serde(rename = "Manifest", default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<Manifest>,
 }
 
 /// Whether a volume is there and whole.
@@ -91,17 +96,20 @@ fn remember_use(path: &Path) {
 
 /// What is known about a volume that is there, for somebody who is going to use it. Metadata that is lost or broken is measured and
 /// written again: one missing file must not keep every image on that layer from starting.
-pub fn metadata(layout: &Layout, name: &str) -> Result<Metadata, Error> {
+pub fn metadata(layout: &Layout, name: &str, log: &Log) -> Result<Metadata, Error> {
     match read_metadata(layout, name) {
         Ok(metadata) => {
             remember_use(&layout.volume_metadata(name));
             Ok(metadata)
         }
         Err(error) if !is_lost_or_broken(&error) => Err(error),
-        Err(_) => {
-            let size = apparent_size(&layout.volume(name))?;
-            let metadata = Metadata { size, ..Metadata::default() };
-            write_metadata(layout, name, &metadata)?;
+        Err(error) => {
+            log.error("volume-metadata-measured-again", &error);
+            let metadata = measured(layout, name)?;
+            if let Err(error) = write_metadata(layout, name, &metadata) {
+                // Whoever comes next measures again.
+                log.error("volume-metadata-not-written", &error);
+            }
             Ok(metadata)
         }
     }
@@ -116,6 +124,11 @@ fn is_lost_or_broken(error: &Error) -> bool {
         Error::Action { source, .. } => is_lost_or_broken(source),
         _ => false,
     }
+}
+
+/// What can be known about a volume of which nothing is written.
+pub fn measured(layout: &Layout, name: &str) -> Result<Metadata, Error> {
+    Ok(Metadata { size: apparent_size(&layout.volume(name))?, ..Metadata::default() })
 }
 
 /// The digest over the plain bytes of a blob that some volume was made of.
@@ -157,8 +170,7 @@ pub fn generate_metadata(layout: &Layout) -> Result<(), Error> {
         if name.contains(INCOMPLETE) || layout.volume_metadata(&name).exists() {
             continue;
         }
-        let size = apparent_size(&layout.volume(&name))?;
-        write_metadata(layout, &name, &Metadata { size, ..Metadata::default() })?;
+        write_metadata(layout, &name, &measured(layout, &name)?)?;
     }
     Ok(())
 }

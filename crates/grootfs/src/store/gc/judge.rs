@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use super::Cleaner;
 use crate::store::id::ImageId;
-use crate::store::layout::{GARBAGE, INCOMPLETE, ImagePaths};
+use crate::store::layout::{GARBAGE, INCOMPLETE};
 use crate::store::{Doing, Error, dependencies, intents, locks, volumes};
 
 /// What becomes of a volume, and why.
@@ -105,15 +105,7 @@ impl Cleaner<'_> {
                 self.log.error("garbage-collector-mark-unused.finding-unused-failed", &error);
             }
         }
-        let paths: ImagePaths = layout.image(&id);
-        let mut found = self.driver.volumes_of(&paths).unwrap_or_default();
-        // Names that can be read in what is left of the file count as well.
-        if let Ok(bytes) = fs::read(layout.image_dependencies(&id)) {
-            let text = String::from_utf8_lossy(&bytes);
-            let names = volumes::list(layout).unwrap_or_default();
-            found.extend(names.into_iter().filter(|name| text.contains(name.as_str())));
-        }
-        found
+        dependencies::found_out(layout, self.driver, &id)
     }
 
     /// What becomes of each volume, the least recently used first.

@@ -1,13 +1,14 @@
 //! What killed processes leave beside volumes and images: a few bytes each, but for ever.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Cleaner;
+use crate::driver::Driver;
 use crate::error::AtPath;
 use crate::store::layout::Layout;
-use crate::store::{Error, images, intents, locks, volumes};
+use crate::store::{Error, images, intents, locks, quarantine, volumes};
 
 /// Files below `tmp/` are renamed within moments; what is older was left behind.
 const OLD: Duration = Duration::from_secs(60);
@@ -26,6 +27,7 @@ pub fn any(layout: &Layout) -> Result<bool, Error> {
     let links = volumes::names(&layout.links()).unwrap_or_default();
     Ok(!tmp.is_empty()
         || links.len() > 2 * volumes.len()
+        || quarantine::any_unused(layout)?
         || locks.iter().any(|key| volumes.binary_search(key).is_err())
         || projects.len() > images.len()
         || !records_of_nothing(layout, &volumes)?.is_empty())
@@ -35,15 +37,10 @@ pub fn any(layout: &Layout) -> Result<bool, Error> {
 pub fn remove(cleaner: &Cleaner<'_>) -> Result<(), Error> {
     let layout = &cleaner.store.layout;
     let names = volumes::list(layout)?;
-    for name in volumes::names(&layout.tmp())? {
-        let path = layout.tmp().join(&name);
-        if TEMPORARY.iter().any(|prefix| name.starts_with(prefix)) && is_old(&path) {
-            remove_file(&path)?;
-        }
-    }
-    for path in records_of_nothing(layout, &names)? {
+    for path in temporary(layout)?.into_iter().chain(records_of_nothing(layout, &names)?) {
         remove_file(&path)?;
     }
+    quarantine::release(layout)?;
     for key in lock_keys(layout)? {
         if names.binary_search(&key).is_err() {
             locks::forget(layout, &key)?;
@@ -51,6 +48,35 @@ pub fn remove(cleaner: &Cleaner<'_>) -> Result<(), Error> {
     }
     intents::used(layout)?;
     Ok(cleaner.driver.remove_leftovers(&names)?)
+}
+
+/// What there is to remove, without removing it: each with the words for it.
+pub fn seen(layout: &Layout, driver: &dyn Driver) -> Result<Vec<(PathBuf, &'static str)>, Error> {
+    let names = volumes::list(layout)?;
+    let mut found = Vec::new();
+    let mut add = |paths: Vec<PathBuf>, what| found.extend(paths.into_iter().map(|p| (p, what)));
+    add(temporary(layout)?, "a temporary file that nobody writes any more");
+    add(records_of_nothing(layout, &names)?, "it tells of something that is not there");
+    add(intents::ended(layout)?, "a pull that has ended without tidying up");
+    add(driver.stray_names(&names)?, "the short name of a volume that is not there");
+    let mut locks = Vec::new();
+    for key in lock_keys(layout)? {
+        if names.binary_search(&key).is_err() && !locks::is_held(layout, &key)? {
+            locks.push(layout.lock(&key));
+        }
+    }
+    add(locks, "the lock of a layer that is not there");
+    Ok(found)
+}
+
+/// Files below `tmp/` that nobody renames any more.
+fn temporary(layout: &Layout) -> Result<Vec<PathBuf>, Error> {
+    let names = volumes::names(&layout.tmp())?;
+    let paths = names
+        .into_iter()
+        .filter(|name| TEMPORARY.iter().any(|prefix| name.starts_with(prefix)))
+        .map(|name| layout.tmp().join(name));
+    Ok(paths.filter(|path| is_old(path)).collect())
 }
 
 /// Keys of the locks of layers.
@@ -62,7 +88,7 @@ fn lock_keys(layout: &Layout) -> Result<Vec<String>, Error> {
 
 /// What is written about volumes and images that are not there: metadata without a volume, dependency files without
 /// an image, records of images of which no layer is left.
-fn records_of_nothing(layout: &Layout, names: &[String]) -> Result<Vec<std::path::PathBuf>, Error> {
+fn records_of_nothing(layout: &Layout, names: &[String]) -> Result<Vec<PathBuf>, Error> {
     let mut found = Vec::new();
     for name in volumes::names(&layout.meta())? {
         let volume = name.strip_prefix("volume-");

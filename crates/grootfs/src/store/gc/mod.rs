@@ -23,6 +23,7 @@ mod judge;
 mod leftovers;
 
 pub use judge::{Judged, Verdict};
+pub(super) use leftovers::seen as leftovers_seen;
 
 /// How long a create waits at most for a slice of a clean.
 const SLICE: Duration = Duration::from_millis(30);
@@ -150,6 +151,21 @@ impl Cleaner<'_> {
             self.logged("garbage-collector-leftovers.failed", leftovers::remove(self));
         }
         Ok(())
+    }
+
+    /// Removes what killed processes have left, and nothing else: unused layers stay.
+    pub fn remove_leftovers(&self) -> Result<(), Error> {
+        let layout = &self.store.layout;
+        let _only = locks::acquire(layout, locks::CLEAN, locks::Mode::Exclusive, &self.patience())?;
+        let lock = self.lock()?;
+        let judged = self.judged(&self.used()?)?;
+        for volume in judged.iter().filter(|volume| volume.verdict == Verdict::Unfinished) {
+            self.retire(&volume.name)?;
+        }
+        self.reclaim()?;
+        leftovers::remove(self)?;
+        drop(lock);
+        self.collect(Instant::now() + TIME_LIMIT)
     }
 
     fn lock(&self) -> Result<locks::Lock, Error> {
