@@ -2,6 +2,10 @@
 
 use std::io::{self, BufRead, Read};
 
+use super::counted::TooLong;
+use super::stream::Error;
+use crate::image::Layer;
+
 /// Largest window that a zstd frame may ask for: 2^27, 128 MiB, is what `zstd --long` uses at
 /// most without asking; a frame that wants more would take our memory.
 const ZSTD_WINDOW_LOG: u32 = 27;
@@ -118,6 +122,26 @@ fn drain(input: &mut impl BufRead) -> io::Result<()> {
             return Ok(());
         }
         input.consume(length);
+    }
+}
+
+/// Looks at the first bytes and compares them with what the media type says.
+pub fn compression(input: &mut impl BufRead, layer: &Layer) -> Result<Compression, Error> {
+    let start = input.fill_buf().map_err(|error| decode_error(error, layer))?;
+    let found = Compression::of_bytes(start);
+    match Compression::of_media_type(&layer.media_type) {
+        Some(said) if said != found => {
+            Err(Error::WrongType { media_type: layer.media_type.clone(), said, found })
+        }
+        _ => Ok(found),
+    }
+}
+
+/// Finds out whether an error under the decompressor was a size that is too large.
+pub fn decode_error(error: io::Error, layer: &Layer) -> Error {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<TooLong>()) {
+        Some(TooLong(actual)) => Error::Size { expected: layer.size.unwrap_or(0), actual: *actual },
+        None => Error::Read { what: "the layer", error },
     }
 }
 

@@ -17,8 +17,8 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::{Builder, Scope, ScopedJoinHandle};
 
 use super::chunks::{Chunks, recycle};
-use super::counted::{Counted, TooLong};
-use super::decompress::Compression;
+use super::counted::Counted;
+use super::decompress::{Compression, compression, decode_error};
 use crate::image::digest::{Algorithm, Digest, Hasher};
 use crate::image::{self, Identity, ImageSource, Layer};
 use crate::interrupt::Interrupt;
@@ -359,26 +359,6 @@ impl End<'_> {
             return Err(Error::Bomb { stored, plain });
         }
         Ok(())
-    }
-}
-
-/// Looks at the first bytes and compares them with what the media type says.
-fn compression(input: &mut impl BufRead, layer: &Layer) -> Result<Compression, Error> {
-    let start = input.fill_buf().map_err(|error| decode_error(error, layer))?;
-    let found = Compression::of_bytes(start);
-    match Compression::of_media_type(&layer.media_type) {
-        Some(said) if said != found => {
-            Err(Error::WrongType { media_type: layer.media_type.clone(), said, found })
-        }
-        _ => Ok(found),
-    }
-}
-
-/// Finds out whether an error under the decompressor was a size that is too large.
-fn decode_error(error: io::Error, layer: &Layer) -> Error {
-    match error.get_ref().and_then(|inner| inner.downcast_ref::<TooLong>()) {
-        Some(TooLong(actual)) => Error::Size { expected: layer.size.unwrap_or(0), actual: *actual },
-        None => Error::Read { what: "the layer", error },
     }
 }
 

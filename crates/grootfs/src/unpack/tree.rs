@@ -300,8 +300,11 @@ impl<'a> Tree<'a> {
                     resolve::directory_beneath(parent.fd(), name).map_err(|error| error.errno())
                 })
             };
-            // A later entry may have put something else in its place.
-            let Ok(directory) = opened else { continue };
+            let directory = match opened {
+                // A later entry may have put something else in its place.
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV) => continue,
+                other => other?,
+            };
             if let Some(inode) = remembered.inode
                 && fstat(&directory)?.st_ino != inode
             {
