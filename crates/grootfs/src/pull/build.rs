@@ -1,10 +1,14 @@
 //! One layer becomes one volume, or nothing.
 
+use std::time::Duration;
+
 use super::layer::Filled;
 use super::plan::Planned;
-use super::stream::{Pipe, Stop};
+use super::stop::Stop;
+use super::stream::Pipe;
 use super::{Error, Puller};
 use crate::image::{Identity, Layer};
+use crate::observe::metrics::Timing;
 use crate::store;
 use crate::store::durability;
 use crate::store::locks::{self, Lock, Patience};
@@ -35,8 +39,8 @@ impl Puller<'_> {
     pub(super) fn claim(&self, chain_id: &str) -> Result<Option<Claim>, Error> {
         let layout = &self.store.layout;
         let patience = self.patience();
-        let lock = locks::acquire(layout, chain_id, locks::Mode::Exclusive, &patience)
-            .map_err(Error::Lock)?;
+        let lock = || locks::acquire(layout, chain_id, locks::Mode::Exclusive, &patience);
+        let lock = self.metrics.timed(Timing::ExclusiveLock, lock).map_err(Error::Lock)?;
         self.claimed(chain_id, lock)
     }
 
@@ -48,7 +52,10 @@ impl Puller<'_> {
     /// The same without waiting; also `None` when somebody else is building it.
     pub(super) fn claim_if_free(&self, chain_id: &str) -> Result<Option<Claim>, Error> {
         match locks::try_acquire(&self.store.layout, chain_id).map_err(Error::Lock)? {
-            Some(lock) => self.claimed(chain_id, lock),
+            Some(lock) => {
+                self.metrics.took(Timing::ExclusiveLock, Duration::ZERO);
+                self.claimed(chain_id, lock)
+            }
             None => Ok(None),
         }
     }

@@ -136,7 +136,7 @@ impl Cleaner<'_> {
         Ok(judged)
     }
 
-    fn verdict(&self, name: &str, used: &Used) -> Result<Verdict, Error> {
+    pub(super) fn verdict(&self, name: &str, used: &Used) -> Result<Verdict, Error> {
         if name.starts_with(GARBAGE) {
             return Ok(Verdict::Garbage);
         }
