@@ -1,6 +1,6 @@
 //! One layer becomes one volume, or nothing.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::layer::Filled;
 use super::plan::Planned;
@@ -39,9 +39,16 @@ impl Puller<'_> {
     pub(super) fn claim(&self, chain_id: &str) -> Result<Option<Claim>, Error> {
         let layout = &self.store.layout;
         let patience = self.patience();
-        let lock = || locks::acquire(layout, chain_id, locks::Mode::Exclusive, &patience);
-        let lock = self.metrics.timed(Timing::ExclusiveLock, lock).map_err(Error::Lock)?;
-        self.claimed(chain_id, lock)
+        let begin = Instant::now();
+        let lock = locks::acquire(layout, chain_id, locks::Mode::Exclusive, &patience)
+            .map_err(Error::Lock)?;
+        let waited = begin.elapsed();
+        let claim = self.claimed(chain_id, lock)?;
+        // A look at a layer that is there is no wait.
+        if claim.is_some() || waited > locks::SHORTEST_PAUSE {
+            self.metrics.took(Timing::ExclusiveLock, waited);
+        }
+        Ok(claim)
     }
 
     /// How long somebody else's download is waited for.
@@ -53,8 +60,11 @@ impl Puller<'_> {
     pub(super) fn claim_if_free(&self, chain_id: &str) -> Result<Option<Claim>, Error> {
         match locks::try_acquire(&self.store.layout, chain_id).map_err(Error::Lock)? {
             Some(lock) => {
-                self.metrics.took(Timing::ExclusiveLock, Duration::ZERO);
-                self.claimed(chain_id, lock)
+                let claim = self.claimed(chain_id, lock)?;
+                if claim.is_some() {
+                    self.metrics.took(Timing::ExclusiveLock, Duration::ZERO);
+                }
+                Ok(claim)
             }
             None => Ok(None),
         }

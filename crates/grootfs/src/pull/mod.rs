@@ -217,7 +217,9 @@ impl Puller<'_> {
     fn lock(&self) -> Result<Lock, Error> {
         let patience = Patience::short(self.interrupt);
         self.metrics
-            .timed(Timing::SharedLock, || locks::global_shared(&self.store.layout, &patience))
+            .timed_in_all(Timing::SharedLock, || {
+                locks::global_shared(&self.store.layout, &patience)
+            })
             .map_err(Error::Lock)
     }
 

@@ -45,6 +45,7 @@ mod hostile;
 mod init_store;
 mod many_layers;
 mod mappings;
+mod metrics;
 mod registry;
 mod rename_race;
 mod run;

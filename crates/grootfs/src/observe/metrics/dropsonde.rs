@@ -187,7 +187,9 @@ fn times(measure: &Measure, set: Set) -> Vec<(&'static str, Duration)> {
         (Timing::ImageStats, Set::V030) => "ImageStatsTime",
         (Timing::ImageClean, _) => "ImageCleanTime",
         (Timing::SharedLock, _) => "SharedLockingTime",
-        (Timing::ExclusiveLock, _) | (Timing::CleanLock, Set::Later) => "ExclusiveLockingTime",
+        (Timing::ExclusiveLock | Timing::ChoosingLock, _) | (Timing::CleanLock, Set::Later) => {
+            "ExclusiveLockingTime"
+        }
     };
     vec![(name, time)]
 }

@@ -207,7 +207,7 @@ impl Exposition {
                     Timing::ImageCreation => self.observe(Family::Creation, store, time),
                     Timing::ImageClean => self.observe(Family::Clean, store, time),
                     Timing::SharedLock => self.observe(Family::LockWait, &lock("shared"), time),
-                    Timing::ExclusiveLock | Timing::CleanLock => {
+                    Timing::ExclusiveLock | Timing::ChoosingLock | Timing::CleanLock => {
                         self.observe(Family::LockWait, &lock("exclusive"), time);
                     }
                     // The time of the command says the same.

@@ -29,6 +29,8 @@ pub enum Timing {
     SharedLock,
     /// Waiting for a lock that is held alone.
     ExclusiveLock,
+    /// Waiting for the lock under which a clean chooses, all slices together.
+    ChoosingLock,
     /// Waiting for the lock between cleans, which v0.30.0 did not have.
     CleanLock,
 }
@@ -128,6 +130,14 @@ struct Taken {
     ending: Option<Ending>,
 }
 
+impl Taken {
+    fn record(&mut self, measure: Measure) {
+        if self.measured.len() < MOST {
+            self.measured.push(Recorded { at: SystemTime::now(), measure });
+        }
+    }
+}
+
 impl Metrics {
     /// Takes what it gets.
     pub fn on() -> Self {
@@ -147,6 +157,28 @@ impl Metrics {
         let begin = Instant::now();
         let result = work();
         self.took(timing, begin.elapsed());
+        result
+    }
+
+    /// Does something that is done in several parts, which count as one.
+    pub fn timed_in_all<T>(&self, timing: Timing, work: impl FnOnce() -> T) -> T {
+        if !self.is_on() {
+            return work();
+        }
+        let begin = Instant::now();
+        let result = work();
+        let part = begin.elapsed();
+        self.with(|taken| {
+            let earlier =
+                taken.measured.iter_mut().find_map(|recorded| match &mut recorded.measure {
+                    Measure::Took(other, time) if *other == timing => Some(time),
+                    _ => None,
+                });
+            match earlier {
+                Some(time) => *time += part,
+                None => taken.record(Measure::Took(timing, part)),
+            }
+        });
         result
     }
 
@@ -173,11 +205,7 @@ impl Metrics {
     }
 
     fn record(&self, measure: Measure) {
-        self.with(|taken| {
-            if taken.measured.len() < MOST {
-                taken.measured.push(Recorded { at: SystemTime::now(), measure });
-            }
-        });
+        self.with(|taken| taken.record(measure));
     }
 
     fn with(&self, change: impl FnOnce(&mut Taken)) {
@@ -205,6 +233,22 @@ mod tests {
         assert!(matches!(measured[1].measure, Measure::Layer(Layer { bytes: 5, .. })));
         assert_eq!((measured.len(), ending), (2, Some(Ending::NotThere)));
         assert_eq!(on.take(), (Vec::new(), None));
+    }
+
+    #[test]
+    fn parts_count_as_one() {
+        let metrics = Metrics::on();
+        for _ in 0..3 {
+            metrics.timed_in_all(Timing::SharedLock, || {
+                std::thread::yield_now();
+            });
+        }
+        metrics.took(Timing::ExclusiveLock, Duration::ZERO);
+        let (measured, _) = metrics.take();
+        assert_eq!(measured.len(), 2);
+        assert!(
+            matches!(measured[0].measure, Measure::Took(Timing::SharedLock, time) if !time.is_zero())
+        );
     }
 
     #[test]

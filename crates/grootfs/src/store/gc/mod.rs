@@ -163,7 +163,7 @@ impl Cleaner<'_> {
         let lock = || locks::global_exclusive(&self.store.layout, &patience);
         self.request
             .metrics
-            .timed(Timing::ExclusiveLock, lock)
+            .timed_in_all(Timing::ChoosingLock, lock)
             .doing("garbage collector acquiring lock")
     }
 

@@ -3,9 +3,11 @@
 use std::path::Path;
 
 use super::{Cleaner, Verdict, promised};
+use crate::driver::Kind;
 use crate::error::AtPath;
 use crate::observe::metrics::Sizes;
-use crate::store::{Doing, Error, volumes};
+use crate::store::layout::ImagePaths;
+use crate::store::{Doing, Error, images, volumes};
 
 /// Measures the store of a cleaner. Takes no lock, so the numbers are those of this moment; walks no tree.
 pub fn sizes(cleaner: &Cleaner<'_>, with_promised: bool) -> Result<Sizes, Error> {
@@ -14,7 +16,7 @@ pub fn sizes(cleaner: &Cleaner<'_>, with_promised: bool) -> Result<Sizes, Error>
     let (filesystem, filesystem_used) = filesystem(layout.root())?;
     let mut sizes = Sizes { filesystem, filesystem_used, ..Sizes::default() };
     if with_promised {
-        sizes.committed = promised(layout)?;
+        sizes.committed = committed(cleaner)?;
     }
     for name in volumes::list(layout).doing("measuring store usage")? {
         let size = volumes::read_metadata(layout, &name).map_or(0, |found| found.size);
@@ -27,6 +29,19 @@ pub fn sizes(cleaner: &Cleaner<'_>, with_promised: bool) -> Result<Sizes, Error>
         *sum = sum.saturating_add(size);
     }
     Ok(sizes)
+}
+
+/// What limits promise. Only overlay-xfs has files that say it; on btrfs the kernel is asked.
+fn committed(cleaner: &Cleaner<'_>) -> Result<u64, Error> {
+    let layout = &cleaner.store.layout;
+    if cleaner.driver.kind() != Kind::Btrfs {
+        return promised(layout);
+    }
+    let images = images::list(layout).doing("measuring store usage")?;
+    let usages = images.into_iter().map(|path| cleaner.driver.usage(&ImagePaths::at(path)));
+    // One that is being made or deleted promises nothing.
+    let limited = usages.filter_map(Result::ok).filter(|usage| usage.quota > 0);
+    Ok(limited.fold(0, |sum, usage| sum.saturating_add(usage.committed)))
 }
 
 /// Size of the file system, and what of it is in use.
