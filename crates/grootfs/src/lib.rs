@@ -15,7 +15,7 @@
 //! - [`store`] knows what lies on disk: paths, locks, volumes, images, cleaning.
 //! - [`driver`] knows how the kernel shares layers: overlay over XFS, or btrfs.
 //! - [`rootfs`] makes what the runtime gets.
-//! - [`observe`] holds logs, and later metrics and progress.
+//! - [`observe`] holds logs and metrics.
 //!
 //! With `--cfg fuzzing` there is another one, `fuzzing`: the ways in for the targets of `fuzz/`.
 

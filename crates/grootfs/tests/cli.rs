@@ -301,8 +301,7 @@ fn a_file_that_gardens_tools_have_written() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("grootfs.yml");
     let log = dir.path().join("log");
-    let text = format!(
-        "clean:\n  threshold_bytes: 0\n\
+    let text = "clean:\n  threshold_bytes: 0\n\
          create:\n  exclude_image_from_quota: false\n  skip_layer_validation: false\n  with_clean: true\n  \
          without_mount: false\n  disk_limit_size_bytes: 0\n  insecure_registries: []\n  \
          remote_layer_client_certificates_path: \"\"\n  clean_log_file: \"\"\n\
@@ -310,8 +309,7 @@ fn a_file_that_gardens_tools_have_written() {
          store: /var/vcap/data/grootfs/store/unprivileged\ndriver: \"\"\ndrax_bin: \"\"\n\
          tardis_bin: /var/vcap/packages/grootfs/bin/tardis\nbtrfs_progs_path: \"\"\nnewuidmap_bin: \"\"\n\
          newgidmap_bin: \"\"\nmetron_endpoint: \"\"\nlog_level: \"\"\nlog_file: \"\"\n\
-         log_timestamp_format: \"\"\n"
-    );
+         log_timestamp_format: \"\"\n";
     std::fs::write(&path, text).unwrap();
     let path = path.to_str().unwrap();
     expect(&["--config", path, "capacity"], 0, "{\"capacity\":49536401408}\n");

@@ -68,7 +68,7 @@ impl BufRead for Chunks {
         }
         if self.current.is_none() {
             // The end, or a failure that the producer reports itself.
-            self.current = self.traffic.for_unpacker(|| self.input.recv().ok());
+            self.current = self.traffic.time_unpacker(|| self.input.recv().ok());
         }
         let chunk = self.current.as_deref().map_or(&[][..], Vec::as_slice);
         Ok(chunk.get(self.position..).unwrap_or_default())

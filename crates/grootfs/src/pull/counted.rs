@@ -27,7 +27,7 @@ pub struct TooLong(pub u64);
 
 impl Read for Counted {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let length = self.traffic.from_source(|| self.inner.read(buffer))?;
+        let length = self.traffic.time_source(|| self.inner.read(buffer))?;
         let count = self.traffic.add(length);
         if self.limit.is_some_and(|limit| count > limit) {
             return Err(io::Error::other(TooLong(count)));

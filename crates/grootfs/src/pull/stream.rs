@@ -260,7 +260,7 @@ fn produce(
     traffic: Arc<Traffic>,
     outputs: Outputs,
 ) -> Result<(), Produced> {
-    let blob = traffic.from_source(|| plumbing.source.open(layer)).map_err(Error::from)?;
+    let blob = traffic.time_source(|| plumbing.source.open(layer)).map_err(Error::from)?;
     let algorithm = layer.digest.as_ref().map(Digest::algorithm);
     let mut counted = Counted {
         inner: blob,

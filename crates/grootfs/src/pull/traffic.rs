@@ -30,12 +30,12 @@ impl Traffic {
     }
 
     /// Waits for the source.
-    pub fn from_source<T>(&self, wait: impl FnOnce() -> T) -> T {
+    pub fn time_source<T>(&self, wait: impl FnOnce() -> T) -> T {
         self.time(&self.source, wait)
     }
 
     /// Waits, as the unpacker, for plain bytes.
-    pub fn for_unpacker<T>(&self, wait: impl FnOnce() -> T) -> T {
+    pub fn time_unpacker<T>(&self, wait: impl FnOnce() -> T) -> T {
         self.time(&self.starved, wait)
     }
 

@@ -241,7 +241,8 @@ fn counted(at: SystemTime, name: &str) -> Vec<u8> {
 }
 
 fn error(source: &str, code: u8, text: &str) -> Vec<u8> {
-    let text = text.get(..text.floor_char_boundary(LONGEST_TEXT)).unwrap_or_default();
+    let end = (0..=LONGEST_TEXT).rev().find_map(|end| text.get(..end));
+    let text = if text.len() > LONGEST_TEXT { end.unwrap_or_default() } else { text };
     let inner = Message::new().text(1, source).number(2, u64::from(code)).text(3, text);
     envelope(source, 8).message(11, inner).bytes
 }
