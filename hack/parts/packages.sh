@@ -30,7 +30,7 @@ install_packages() {
 # Packages of servers start them. Tests start their own, on ports of their own.
 stop_service() {
     case $1 in
-    docker-registry | tinyproxy)
+    docker-registry | prometheus | tinyproxy)
         [[ -d /run/systemd/system ]] || return 0
         systemctl disable --quiet --now "$1" || say "the service $1 could not be stopped"
         ;;

@@ -16,7 +16,7 @@
 //! - [`driver`] knows how the kernel shares layers: overlay over XFS, or btrfs.
 //! - [`rootfs`] makes what the runtime gets.
 //! - [`userns`] lets users other than root do the same: root of a user namespace does it for them.
-//! - [`observe`] holds logs, and later metrics and progress.
+//! - [`observe`] holds logs and metrics.
 //!
 //! With `--cfg fuzzing` there is another one, `fuzzing`: the ways in for the targets of `fuzz/`.
 

@@ -68,6 +68,7 @@ fn help_and_version() {
             "check",
             "list",
             "capacity",
+            "config",
             "help"
         ]
     );
@@ -248,4 +249,137 @@ fn logs_go_to_standard_error_or_a_file() {
     let output = grootfs(&["--log-file", "/no/such/log", "list"]);
     assert!(stdout(&output).starts_with("open /no/such/log: no such file or directory\n"));
     assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn the_configuration_that_is_in_effect() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let file = write(
+        "mine.yml",
+        "store: /from/file\ndriver: btrfs\ncreate: {with_clean: yes, cache_size: 5}\n\
+         metron_endpoint: \"me:hunter2@h:1\"\n\
+         registries: {docker.io: {mirrors: [\"https://me:hunter2@mirror/x\"]}}\n",
+    );
+    let output = Command::new(env!("CARGO_BIN_EXE_grootfs"))
+        .args(["--config", &file, "--store", "/from/flag", "config"])
+        .env_clear()
+        .env("GROOTFS_COMPAT", "garden")
+        .output()
+        .unwrap();
+    let text = stdout(&output);
+    assert!(!text.contains("hunter2"), "{text}");
+    let shown = |key: &str| {
+        let line = text.lines().find(|line| line.trim_start().starts_with(&format!("{key}: ")));
+        let line = line.unwrap_or_else(|| panic!("no {key} in {text}"));
+        line.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(shown("store"), "store: /from/flag # flag --store");
+    assert_eq!(shown("driver"), format!("driver: btrfs # file {file}"));
+    assert_eq!(shown("with_clean"), format!("with_clean: true # file {file}"));
+    assert_eq!(shown("compat"), "compat: garden # environment GROOTFS_COMPAT");
+    assert_eq!(shown("tardis_bin"), "tardis_bin: tardis # default");
+    assert_eq!(shown("log_timestamp_format"), "log_timestamp_format: rfc3339 # default");
+    assert!(text.ends_with("# ignored, because nobody knows it: create.cache_size\n"), "{text}");
+
+    // What is printed is a configuration with the same effect.
+    let again = write("again.yml", &text.replace("***@", ""));
+    let values = |text: &str| -> Vec<String> {
+        let value = |line: &str| line.split(" # ").next().unwrap().trim_end().to_owned();
+        text.lines().filter(|line| !line.starts_with('#')).map(value).collect()
+    };
+    let printed = stdout(&grootfs(&["--config", &again, "config"]));
+    assert_eq!(values(&printed), values(&text.replace("***@", "")));
+}
+
+/// Garden's thresholder writes every key that it knows, mostly empty.
+#[test]
+fn a_file_that_gardens_tools_have_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("grootfs.yml");
+    let log = dir.path().join("log");
+    let text = "clean:\n  threshold_bytes: 0\n\
+         create:\n  exclude_image_from_quota: false\n  skip_layer_validation: false\n  with_clean: true\n  \
+         without_mount: false\n  disk_limit_size_bytes: 0\n  insecure_registries: []\n  \
+         remote_layer_client_certificates_path: \"\"\n  clean_log_file: \"\"\n\
+         init:\n  store_size_bytes: 49536401408\n  with_direct_io: false\n  owneruser: \"\"\n  ownergroup: \"\"\n\
+         store: /var/vcap/data/grootfs/store/unprivileged\ndriver: \"\"\ndrax_bin: \"\"\n\
+         tardis_bin: /var/vcap/packages/grootfs/bin/tardis\nbtrfs_progs_path: \"\"\nnewuidmap_bin: \"\"\n\
+         newgidmap_bin: \"\"\nmetron_endpoint: \"\"\nlog_level: \"\"\nlog_file: \"\"\n\
+         log_timestamp_format: \"\"\n";
+    std::fs::write(&path, text).unwrap();
+    let path = path.to_str().unwrap();
+    expect(&["--config", path, "capacity"], 0, "{\"capacity\":49536401408}\n");
+    let output = grootfs(&["--config", path, "--log-file", log.to_str().unwrap(), "config"]);
+    let text = stdout(&output);
+    for line in [
+        "store: /var/vcap/data/grootfs/store/unprivileged",
+        "driver: \"\"",
+        "drax_bin: drax",
+        "metron_endpoint: \"\"",
+        "log_timestamp_format: unix-epoch",
+        "  insecure_registries: []",
+        "  store_size_bytes: 49536401408",
+    ] {
+        assert!(text.lines().any(|found| found.starts_with(&format!("{line} "))), "{line}: {text}");
+    }
+    // Every key is one that we know.
+    assert_eq!(std::fs::read_to_string(&log).unwrap(), "");
+}
+
+#[test]
+fn keys_that_nobody_knows_and_wrong_types() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("grootfs.yml");
+    let run = |text: &str, more: &[&str]| {
+        std::fs::write(&path, text).unwrap();
+        grootfs(&[&["--config", path.to_str().unwrap(), "--store", "/no/such"], more].concat())
+    };
+    let unknown = "store_path: /x\ncreate:\n  cache_size: 5\n";
+    let output = run(unknown, &["--log-level", "info", "list"]);
+    assert_eq!(stdout(&output), "no store found at /no/such\n");
+    let lines = String::from_utf8(output.stderr).unwrap();
+    let told: Vec<(String, String)> = lines
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .map(|line| {
+            let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+            (text(&line["message"]), text(&line["data"]["subject"]))
+        })
+        .filter(|(_, subject)| !subject.is_empty())
+        .collect();
+    let line = |key: &str| ("grootfs.list.config-unknown-key".to_owned(), key.to_owned());
+    assert_eq!(told, [line("store_path"), line("create.cache_size")]);
+
+    let output = run("store: /s\nclean:\n  threshold_bytes: much\n", &["list"]);
+    let text = stdout(&output);
+    let start = "invalid config file: yaml: unmarshal errors:\n  line 3: cannot unmarshal: clean.threshold_bytes: ";
+    assert!(text.starts_with(start), "{text}");
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn logs_for_people() {
+    let output = grootfs(&[
+        "--store",
+        "/no/such",
+        "--log-level",
+        "error",
+        "--log-format",
+        "text",
+        "stats",
+        "a\u{1b}[2Jb",
+    ]);
+    let line = String::from_utf8(output.stderr).unwrap();
+    let (time, rest) = line.split_at(8);
+    assert!(time.bytes().all(|byte| byte.is_ascii_digit() || byte == b':'), "{line}");
+    assert_eq!(
+        rest,
+        " error stats.fetching-stats Image `a\\u{1b}[2Jb` not found. Skipping delete.\n"
+    );
+    expect_start(&["--log-format", "xml", "list"], 1, "invalid log format `xml`");
 }

@@ -72,7 +72,13 @@ pub struct Global {
     /// Tool that maps group ids for users other than root [default: newgidmap]
     #[arg(long, global = true, value_name = "PATH")]
     pub newgidmap_bin: Option<PathBuf>,
-    /// host:port that metrics are sent to
+    /// json, or text for people [default: json]
+    #[arg(long, global = true, value_name = "FORMAT")]
+    pub log_format: Option<String>,
+    /// File that metrics for Prometheus are added to
+    #[arg(long, global = true, value_name = "FILE")]
+    pub metrics_textfile: Option<PathBuf>,
+    /// host:port that metrics are sent to, as dropsonde envelopes by UDP
     #[arg(long, global = true, value_name = "HOST:PORT")]
     pub metron_endpoint: Option<String>,
     /// Which original is followed where they differ: v0.30 or garden [default: v0.30]
@@ -98,6 +104,8 @@ impl Global {
             btrfs_progs_path: self.btrfs_progs_path.clone(),
             newuidmap_bin: self.newuidmap_bin.clone(),
             newgidmap_bin: self.newgidmap_bin.clone(),
+            log_format: self.log_format.clone(),
+            metrics_textfile: self.metrics_textfile.clone(),
             metron_endpoint: self.metron_endpoint.clone(),
             compat: self.compat.clone(),
             ..Flags::default()
@@ -140,6 +148,9 @@ pub enum Command {
     /// Says how large the store was configured to be
     #[command(override_usage = "grootfs [global options] capacity")]
     Capacity(Ignored),
+    /// Prints the configuration that is in effect, and where each value comes from
+    #[command(override_usage = "grootfs [global options] config")]
+    Config(Ignored),
 }
 
 impl Command {
@@ -160,6 +171,7 @@ impl Command {
             Self::List(_) => "list",
             Self::Settle(_) => "settle",
             Self::Capacity(_) => "capacity",
+            Self::Config(_) => "config",
         }
     }
 }

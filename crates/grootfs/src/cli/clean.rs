@@ -9,12 +9,15 @@ use crate::driver::Driver;
 use crate::driver::limit::Bytes;
 use crate::error::Error;
 use crate::image;
+use crate::observe::metrics::{Ending, Timing};
 use crate::store::gc::{Cleaner, Judged, Outcome, Request, Verdict};
 use crate::store::{self, Store};
 
 pub fn run(context: &Context, args: &Clean) -> Result<String, Error> {
     if !context.layout.root().exists() {
-        return Ok(format!("no store found at {}\n", context.layout.root().display()));
+        let text = format!("no store found at {}", context.layout.root().display());
+        context.metrics.ends_as(Ending::Failure { code: 0, text: text.clone() });
+        return Ok(text + "\n");
     }
     let store = context.store()?;
     let driver = context.driver();
@@ -24,18 +27,22 @@ pub fn run(context: &Context, args: &Clean) -> Result<String, Error> {
     }
     Ok(match clean(context, &store, &*driver)? {
         Outcome::Cleaned => "clean completed\n".to_owned(),
-        Outcome::BelowThreshold => "threshold not reached: skipping clean\n".to_owned(),
+        Outcome::BelowThreshold => {
+            context.metrics.ends_as(Ending::Skipped);
+            "threshold not reached: skipping clean\n".to_owned()
+        }
     })
 }
 
 /// Cleans as the configuration says.
 pub fn clean(context: &Context, store: &Store, driver: &dyn Driver) -> Result<Outcome, Error> {
     let request = request(context);
-    Cleaner { store, driver, request: &request, log: &context.log }.clean().map_err(|error| {
-        match error {
-            store::Error::Interrupted => Error::Interrupted,
-            other => other.into(),
-        }
+    let log = context.log.session("groot-cleaning");
+    let _step = log.step();
+    let cleaner = Cleaner { store, driver, request: &request, log: &log };
+    context.metrics.timed(Timing::ImageClean, || cleaner.clean()).map_err(|error| match error {
+        store::Error::Interrupted => Error::Interrupted,
+        other => other.into(),
     })
 }
 
@@ -45,6 +52,12 @@ pub fn start_detached(context: &Context) -> Result<(), Error> {
     detached::start(context, |command| {
         if let Some(file) = config.clean_log_file.as_ref().or(config.log_file.as_ref()) {
             command.arg("--log-file").arg(file);
+        }
+        if let Some(endpoint) = &config.metron_endpoint {
+            command.arg("--metron-endpoint").arg(endpoint);
+        }
+        if let Some(file) = &config.metrics_textfile {
+            command.arg("--metrics-textfile").arg(file);
         }
         command.args(["clean", "--threshold-bytes", &config.clean_threshold.to_string()]);
     })
@@ -76,6 +89,7 @@ pub fn request(context: &Context) -> Request {
         keep_recent: config.keep_recent,
         ignored: config.ignore_images.iter().filter_map(|name| image::name(name)).collect(),
         lock_limit: compat.clean_lock_limit(),
+        metrics: context.metrics.clone(),
         interrupt: context.interrupt.clone(),
     }
 }

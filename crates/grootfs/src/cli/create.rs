@@ -2,13 +2,16 @@
 
 use super::args::Create;
 use super::{Context, clean, namespace, settle, source};
+use crate::driver::Driver;
 use crate::error::Error;
-use crate::image;
-use crate::pull::{Budget, Puller};
+use crate::image::{self, Image, ImageSource};
+use crate::observe::Log;
+use crate::observe::metrics::Timing;
+use crate::pull::{Budget, Pulled, Puller};
 use crate::rootfs::{self, Shape};
 use crate::store::id::ImageId;
 use crate::store::images::{self, NewImage};
-use crate::store::{self, dependencies};
+use crate::store::{self, Store, dependencies};
 
 pub fn run(context: &Context, args: &Create) -> Result<String, Error> {
     let [argument, id] = args.arguments.as_slice() else {
@@ -35,52 +38,95 @@ fn create(context: &Context, args: &Create, argument: &str, id: &str) -> Result<
         // Before anything is pulled in vain.
         driver.check_limits()?;
     }
-    if config.with_clean && !context.compat().cleans_after_create() {
-        clean::clean(context, &store, &*driver)?;
+    let creation =
+        Creation { context, argument, id: &id, source: &*source, store: &store, driver: &*driver };
+    context.metrics.timed(Timing::ImageCreation, || creation.run())
+}
+
+/// All that is known before the image is looked at.
+struct Creation<'a> {
+    context: &'a Context,
+    argument: &'a str,
+    id: &'a ImageId,
+    source: &'a dyn ImageSource,
+    store: &'a Store,
+    driver: &'a dyn Driver,
+}
+
+impl Creation<'_> {
+    fn run(&self) -> Result<String, Error> {
+        let Self { context, store, driver, .. } = *self;
+        if context.config.with_clean && !context.compat().cleans_after_create() {
+            clean::clean(context, store, driver)?;
+        }
+        let log = context.log.session("groot-creating").with("imageID", self.id.as_str());
+        let _step = log.step();
+        let image = {
+            let log = log.session("fetching-image-manifest");
+            let _step = log.step();
+            self.source.image().map_err(Error::ImageInfo)?
+        };
+        // `clean` leaves the layers alone until the image has written which ones it uses.
+        let (pulled, lock) = {
+            let log = log.session("image-pulling");
+            let _step = log.step();
+            self.puller(&log).pull(&image)?
+        };
+        let spec = {
+            let log = log.session("making-image");
+            let _step = log.step();
+            self.make(&image, &pulled, &log)?
+        };
+        drop(lock);
+        if pulled.brought_in {
+            settle::start_detached(context);
+        }
+        if let Some(name) = image::name(self.argument)
+            && let Err(error) =
+                dependencies::write_base_image(&store.layout, &name, &pulled.volumes)
+        {
+            // The image is there; only a later `clean` may not know that it was to be left alone.
+            context.log.error("remembering-image-failed", &error);
+        }
+        Ok(spec + "\n")
     }
-    let image = source.image().map_err(Error::ImageInfo)?;
-    let log = context.log.session("groot-creating");
-    let puller = Puller {
-        store: &store,
-        driver: &*driver,
-        source: &*source,
-        log: &log,
-        interrupt: &context.interrupt,
-        longest_download: config.pull.total_timeout,
-        ratio_limit: config.pull.ratio_limit,
-        budget: Budget::new(config.limit.with_image()),
-    };
-    // `clean` leaves the layers alone until the image has written which ones it uses.
-    let (pulled, lock) = puller.pull(&image)?;
-    let shape = Shape {
-        null_args: context.compat().writes_null_args(),
-        mount_at_root: context.compat().mounts_at_root(),
-        declared_volumes: context.compat().binds_declared_volumes(),
-    };
-    let declared: &[String] = if shape.declared_volumes { &image.config.volumes } else { &[] };
-    let new = NewImage {
-        id: &id,
-        volumes: &pulled.volumes,
-        layers_size: pulled.size,
-        mount: !config.without_mount,
-        declared_volumes: declared,
-        limit: config.limit,
-        log: &log,
-    };
-    let mount = images::create(&store, &*driver, &new).map_err(Error::making_image)?;
-    drop(lock);
-    if pulled.brought_in {
-        settle::start_detached(context);
+
+    fn puller<'a>(&'a self, log: &'a Log) -> Puller<'a> {
+        let config = &self.context.config;
+        Puller {
+            store: self.store,
+            driver: self.driver,
+            source: self.source,
+            log,
+            metrics: &self.context.metrics,
+            interrupt: &self.context.interrupt,
+            longest_download: config.pull.total_timeout,
+            ratio_limit: config.pull.ratio_limit,
+            budget: Budget::new(config.limit.with_image()),
+        }
     }
-    if let Some(name) = image::name(argument)
-        && let Err(error) = dependencies::write_base_image(&store.layout, &name, &pulled.volumes)
-    {
-        // The image is there; only a later `clean` may not know that it was to be left alone.
-        context.log.error("remembering-image-failed", &error);
+
+    fn make(&self, image: &Image, pulled: &Pulled, log: &Log) -> Result<String, Error> {
+        let Self { context, store, .. } = *self;
+        let shape = Shape {
+            null_args: context.compat().writes_null_args(),
+            mount_at_root: context.compat().mounts_at_root(),
+            declared_volumes: context.compat().binds_declared_volumes(),
+        };
+        let declared: &[String] = if shape.declared_volumes { &image.config.volumes } else { &[] };
+        let new = NewImage {
+            id: self.id,
+            volumes: &pulled.volumes,
+            layers_size: pulled.size,
+            mount: !context.config.without_mount,
+            declared_volumes: declared,
+            limit: context.config.limit,
+            log,
+        };
+        let mount = images::create(store, self.driver, &new).map_err(Error::making_image)?;
+        rootfs::spec(&store.layout.image(self.id), &image.config, mount.as_ref(), shape)
+            .map_err(|error| Error::Message(error.to_string()))
     }
-    let spec = rootfs::spec(&store.layout.image(&id), &image.config, mount.as_ref(), shape)
-        .map_err(|error| Error::Message(error.to_string()))?;
-    Ok(spec + "\n")
 }
 
 /// Refuses what this version does not do, before anything is pulled.

@@ -4,17 +4,22 @@ use super::Context;
 use super::args::Delete;
 use super::find::{Found, find, not_found};
 use crate::error::Error;
+use crate::observe::metrics::{Ending, Timing};
 use crate::store::{self, Store, images};
 
 pub fn run(context: &Context, args: &Delete) -> Result<String, Error> {
     let argument = args.arguments.first().map(String::as_str).unwrap_or_default();
     let id = match find(context, argument)? {
         // Garden deletes every container in both of its stores: this must be a success.
-        Found::Missing(text) => return Ok(text + "\n"),
+        Found::Missing(text) => {
+            context.metrics.ends_as(Ending::NotThere);
+            return Ok(text + "\n");
+        }
         Found::Image(id, _) => id,
     };
     let store = Store::of(context.layout.clone())?;
-    match images::delete(&store, &*context.driver(), &id) {
+    let delete = || images::delete(&store, &*context.driver(), &id);
+    match context.metrics.timed(Timing::ImageDeletion, delete) {
         Ok(()) => Ok(format!("Image {id} deleted\n")),
         // Somebody else was faster.
         Err(store::Error::NotFound(id)) => Ok(not_found(id.as_str()) + "\n"),

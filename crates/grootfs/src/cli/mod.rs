@@ -14,7 +14,7 @@ use crate::config::{Compat, Config, Flags};
 use crate::driver::Driver;
 use crate::error::{EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_UNKNOWN_COMMAND, Error};
 use crate::interrupt::Interrupt;
-use crate::observe::Log;
+use crate::observe::{Log, Metrics};
 use crate::store::layout::Layout;
 use crate::store::{Store, healing};
 use crate::userns;
@@ -23,6 +23,7 @@ mod args;
 mod capacity;
 mod check;
 mod clean;
+mod config;
 mod create;
 mod delete;
 mod delete_store;
@@ -36,6 +37,7 @@ mod list;
 mod namespace;
 mod normalise;
 mod pull;
+mod report;
 mod settle;
 mod signals;
 mod source;
@@ -49,6 +51,7 @@ struct Context {
     config: Config,
     layout: Layout,
     log: Log,
+    metrics: Metrics,
     interrupt: Interrupt,
 }
 
@@ -150,38 +153,42 @@ fn dispatch(cli: Cli, given: &[OsString]) -> Result<Done, Error> {
         _ => {}
     }
     let context = context(&cli)?;
-    available(&cli)?;
-    if !matches!(cli.command, Command::InitStore(_) | Command::Capacity(_)) {
+    for key in &context.config.unknown_keys {
+        context.log.info("config-unknown-key", key);
+    }
+    let needs_no_store =
+        matches!(cli.command, Command::InitStore(_) | Command::Capacity(_) | Command::Config(_));
+    if !needs_no_store {
         namespace::check_owner(&context)?;
     }
+    // The process in the namespace tells of what it does itself.
     if let Some(code) = namespace::enter(&context, &cli, given)? {
         return Ok(Done::InNamespace(code));
     }
-    let done = match cli.command {
-        Command::InitStore(args) => init_store::run(&context, &args),
-        Command::DeleteStore(args) => delete_store::run(&context, &args),
-        Command::GenerateVolumeSizeMetadata(_) => generate_metadata::run(&context),
-        Command::Create(args) => create::run(&context, &args),
-        Command::Pull(args) => pull::run(&context, &args),
-        Command::Delete(args) => delete::run(&context, &args),
-        Command::Stats(args) => stats::run(&context, &args),
-        Command::Limit(args) => limit::run(&context, &args),
-        Command::Df(args) => df::run(&context, &args),
-        Command::Clean(args) => clean::run(&context, &args),
-        Command::Check(args) => check::run(&context, &args),
-        Command::List(_) => list::run(&context),
-        Command::Settle(_) => settle::run(&context),
-        Command::Capacity(_) => Ok(capacity::run(&context)),
-    };
-    done.map(Done::Here)
+    let reporter = report::Reporter::new(&context, cli.command.name());
+    let result = execute(&context, cli.command);
+    reporter.report(&result);
+    result.map(Done::Here)
 }
 
-/// Refuses flags that would have no effect in this version.
-fn available(cli: &Cli) -> Result<(), Error> {
-    if cli.global.metron_endpoint.is_some() {
-        return Err(Error::NotYet("--metron-endpoint"));
+fn execute(context: &Context, command: Command) -> Result<String, Error> {
+    match command {
+        Command::InitStore(args) => init_store::run(context, &args),
+        Command::DeleteStore(args) => delete_store::run(context, &args),
+        Command::Check(args) => check::run(context, &args),
+        Command::GenerateVolumeSizeMetadata(_) => generate_metadata::run(context),
+        Command::Create(args) => create::run(context, &args),
+        Command::Pull(args) => pull::run(context, &args),
+        Command::Delete(args) => delete::run(context, &args),
+        Command::Stats(args) => stats::run(context, &args),
+        Command::Limit(args) => limit::run(context, &args),
+        Command::Df(args) => df::run(context, &args),
+        Command::Clean(args) => clean::run(context, &args),
+        Command::List(_) => list::run(context),
+        Command::Settle(_) => settle::run(context),
+        Command::Capacity(_) => Ok(capacity::run(context)),
+        Command::Config(_) => Ok(config::run(context)),
     }
-    Ok(())
 }
 
 fn context(cli: &Cli) -> Result<Context, Error> {
@@ -208,7 +215,8 @@ fn context(cli: &Cli) -> Result<Context, Error> {
     ) {
         signals::listen(&interrupt);
     }
-    Ok(Context { log: log.session(cli.command.name()), config, layout, interrupt })
+    let metrics = report::metrics(&config, cli.command.name());
+    Ok(Context { log: log.session(cli.command.name()), config, layout, metrics, interrupt })
 }
 
 /// Prints what went wrong; after a failed preparation also the help, as the original did.
@@ -222,8 +230,11 @@ fn failure(command: &mut clap::Command, error: &Error) -> ExitCode {
         let help = command.render_help().to_string();
         return print(&format!("{text}\n{help}"), ExitCode::from(EXIT_FAILURE));
     }
-    let code = if error.is_interruption() { EXIT_INTERRUPTED } else { EXIT_FAILURE };
-    print(&text, ExitCode::from(code))
+    print(&text, ExitCode::from(exit_code(error)))
+}
+
+fn exit_code(error: &Error) -> u8 {
+    if error.is_interruption() { EXIT_INTERRUPTED } else { EXIT_FAILURE }
 }
 
 fn parse_failure(

@@ -21,11 +21,13 @@ fn pull(context: &Context, args: &Pull, argument: &str) -> Result<String, Error>
     namespace::check_may_unpack(context)?;
     let image = source.image().map_err(Error::ImageInfo)?;
     let log = context.log.session("groot-pulling");
+    let _step = log.step();
     let puller = Puller {
         store: &store,
         driver: &*driver,
         source: &*source,
         log: &log,
+        metrics: &context.metrics,
         interrupt: &context.interrupt,
         budget: Budget::default(),
         longest_download: context.config.pull.total_timeout,

@@ -7,6 +7,7 @@ use super::args::Stats;
 use super::find::{Found, find};
 use crate::driver::limit::Usage;
 use crate::error::{Error, chain};
+use crate::observe::metrics::Timing;
 use crate::store::images;
 use crate::store::layout::ImagePaths;
 
@@ -33,16 +34,18 @@ struct DiskUsage {
 
 pub fn run(context: &Context, args: &Stats) -> Result<String, Error> {
     if args.all {
-        return all(context);
+        return context.metrics.timed(Timing::ImageStats, || all(context));
     }
     let argument = args.arguments.first().map(String::as_str).unwrap_or_default();
     let paths = match find(context, argument)? {
         Found::Missing(text) => return Err(Error::Message(text)),
         Found::Image(_, paths) => paths,
     };
-    let driver = context.driver();
-    driver.count()?;
-    line(None, &driver.usage(&paths)?)
+    context.metrics.timed(Timing::ImageStats, || {
+        let driver = context.driver();
+        driver.count()?;
+        line(None, &driver.usage(&paths)?)
+    })
 }
 
 /// A line for each root file system. One that goes away meanwhile, or cannot be measured, is left out and

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::observe::log;
+use crate::observe::metrics::dropsonde;
 
 /// Name of the environment variable that chooses (after the flag, before the file).
 pub const VARIABLE: &str = "GROOTFS_COMPAT";
@@ -57,6 +58,14 @@ impl Compat {
         match self {
             Self::V030 => Duration::from_secs(60),
             Self::Garden => Duration::from_secs(3),
+        }
+    }
+
+    /// Whose set of metrics is sent.
+    pub fn metric_set(self) -> dropsonde::Set {
+        match self {
+            Self::V030 => dropsonde::Set::V030,
+            Self::Garden => dropsonde::Set::Later,
         }
     }
 

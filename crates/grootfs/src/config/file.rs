@@ -1,5 +1,5 @@
 //! The configuration file (contract sections 2 and B1). Every key is optional, unknown ones are
-//! ignored, and a key without a value counts as not given.
+//! reported, and a key without a value counts as not given.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -24,9 +24,11 @@ pub struct File {
     pub newuidmap_bin: Option<PathBuf>,
     pub newgidmap_bin: Option<PathBuf>,
     pub metron_endpoint: Option<String>,
+    pub metrics_textfile: Option<PathBuf>,
     pub log_level: Option<String>,
     pub log_file: Option<PathBuf>,
     pub log_timestamp_format: Option<String>,
+    pub log_format: Option<String>,
     pub compat: Option<String>,
     pub create: Option<Create>,
     pub clean: Option<Clean>,
@@ -69,8 +71,17 @@ pub struct Init {
     pub ownergroup: Option<String>,
 }
 
+/// What was read.
+#[derive(Debug, Default)]
+pub struct Read {
+    /// The keys that we know.
+    pub file: File,
+    /// Paths of those that we do not.
+    pub unknown: Vec<String>,
+}
+
 /// Reads the file; an empty one is an empty configuration.
-pub fn read(path: &Path) -> Result<File, Error> {
+pub fn read(path: &Path) -> Result<Read, Error> {
     let metadata = std::fs::metadata(path).at("open", path).map_err(Error::Unreadable)?;
     if metadata.len() > LARGEST {
         let why = format!("{} bytes are too many for a configuration", metadata.len());
@@ -81,17 +92,36 @@ pub fn read(path: &Path) -> Result<File, Error> {
 }
 
 /// Reads the text; the error begins with the line.
-pub(crate) fn parse(text: &str) -> Result<File, String> {
+pub(crate) fn parse(text: &str) -> Result<Read, String> {
     let empty = |line: &str| matches!(line.trim(), "" | "---") || line.trim().starts_with('#');
     if text.lines().all(empty) {
-        return Ok(File::default());
+        return Ok(Read::default());
     }
-    serde_saphyr::from_str::<File>(text).map_err(|error| {
+    let mut unknown = Vec::new();
+    let mut wrong = String::new();
+    let file = serde_saphyr::with_deserializer_from_str(text, |deserializer| {
+        // The optional values that the way to a key leads through are shown as question marks.
+        let mut ignored = |path: serde_ignored::Path<'_>| {
+            unknown.push(path.to_string().replace(".?", "").escape_debug().to_string());
+        };
+        let deserializer = serde_ignored::Deserializer::new(deserializer, &mut ignored);
+        serde_path_to_error::deserialize(deserializer).map_err(|error| {
+            wrong = error.path().to_string();
+            error.into_inner()
+        })
+    });
+    let file = file.map_err(|error| {
         let line = error.location().map_or(0, |location| location.line());
-        let text = error.to_string();
-        let first = text.lines().next().unwrap_or_default();
-        format!("line {line}: cannot unmarshal: {first}")
-    })
+        format!("line {line}: cannot unmarshal: {}", explanation(&error, &wrong))
+    })?;
+    Ok(Read { file, unknown })
+}
+
+/// Which key is wrong and why, in one line.
+fn explanation(error: &serde_saphyr::Error, key: &str) -> String {
+    let text = error.without_snippet().to_string();
+    let why = text.lines().next().unwrap_or_default();
+    if matches!(key, "" | "." | "?") { why.to_owned() } else { format!("{key}: {why}") }
 }
 
 #[cfg(test)]
@@ -100,19 +130,22 @@ mod tests {
 
     #[test]
     fn reads_what_operators_write() {
-        let file = parse(
-            "store: /s\nunknown: {a: [1]}\ncreate:\n  with_clean: yes\n  insecure_registries: [10.0.0.1:5000]\n\
-             clean:\n  threshold_bytes: 10737418240\ninit:\n  owneruser: \"\"\n",
+        let read = parse(
+            "store: /s\nunknown: {a: [1]}\ncreate:\n  with_clean: yes\n  insecure_registries: [10.0.0.1:5000]\n  \
+             cache_size: 5\nclean:\n  threshold_bytes: 10737418240\ninit:\n  owneruser: \"\"\n\
+             registries:\n  docker.io: {mirror: x}\n",
         )
         .unwrap();
+        let file = read.file;
         assert_eq!(file.store.as_deref(), Some(Path::new("/s")));
         let create = file.create.unwrap();
         assert_eq!(create.with_clean, Some(true));
         assert_eq!(create.insecure_registries.unwrap(), ["10.0.0.1:5000"]);
         assert_eq!(file.clean.unwrap().threshold_bytes, Some(10_737_418_240));
-        assert!(parse("").unwrap().store.is_none());
-        assert!(parse("# nothing\n---\n").unwrap().store.is_none());
-        assert!(parse("create:\nstore:\n").unwrap().create.is_none());
+        assert_eq!(read.unknown, ["unknown", "create.cache_size", "registries.docker.io.mirror"]);
+        assert!(parse("").unwrap().file.store.is_none());
+        assert!(parse("# nothing\n---\n").unwrap().file.store.is_none());
+        assert!(parse("create:\nstore:\n").unwrap().file.create.is_none());
     }
 
     #[test]
@@ -120,7 +153,18 @@ mod tests {
         for bad in ["- a\n- b\n", "just text", "store: /s\nclean:\n  threshold_bytes: much\n"] {
             assert!(parse(bad).unwrap_err().starts_with("line "), "{bad}");
         }
-        let text = parse("store: /s\nclean:\n  threshold_bytes: much\n").unwrap_err();
-        assert!(text.starts_with("line 3:"), "{text}");
+        for (yaml, line, key, expected) in [
+            ("clean:\n  threshold_bytes: much\n", 2, "clean.threshold_bytes", "i64"),
+            ("\n\ncreate: {with_clean: 7}\n", 3, "create.with_clean", "boolean"),
+            ("create:\n  insecure_registries: a\n", 2, "create.insecure_registries", "sequence"),
+            ("pull: 5\n", 1, "pull", "mapping"),
+            ("store: [a]\n", 1, "store", "scalar"),
+            ("log_level: {a: b}\n", 1, "log_level", "scalar"),
+            ("registries:\n  a:\n    mirrors: b\n", 3, "registries.a.mirrors", "sequence"),
+        ] {
+            let text = parse(yaml).unwrap_err();
+            let start = format!("line {line}: cannot unmarshal: {key}: ");
+            assert!(text.starts_with(&start) && text.contains(expected), "{yaml}: {text}");
+        }
     }
 }

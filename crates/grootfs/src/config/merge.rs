@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::compat::{self, Compat};
 use super::file::{self, File};
 use super::pull::Pull;
+use super::sources::Sources;
 use super::{Error, absolute};
 use crate::driver::limit::{Limit, Scope};
 use crate::driver::{self, helper::Helpers};
@@ -39,6 +40,10 @@ pub struct Flags {
     pub newuidmap_bin: Option<PathBuf>,
     /// `--newgidmap-bin`.
     pub newgidmap_bin: Option<PathBuf>,
+    /// `--log-format`.
+    pub log_format: Option<String>,
+    /// `--metrics-textfile`.
+    pub metrics_textfile: Option<PathBuf>,
     /// `--metron-endpoint`.
     pub metron_endpoint: Option<String>,
     /// `--compat`.
@@ -84,6 +89,10 @@ pub struct Config {
     pub log_file: Option<PathBuf>,
     /// In which shape.
     pub log_format: Format,
+    /// Who gets metrics by UDP, `host:port`.
+    pub metron_endpoint: Option<String>,
+    /// File with metrics for Prometheus.
+    pub metrics_textfile: Option<PathBuf>,
     /// Who sets limits for users other than root.
     pub helpers: Helpers,
     /// Who maps ids for users other than root.
@@ -118,101 +127,167 @@ pub struct Config {
     pub store_size: u64,
     /// Whether its loop device goes round the page cache.
     pub with_direct_io: bool,
+    /// Where each value came from.
+    pub sources: Sources,
+    /// Keys of the file that mean nothing to us.
+    pub unknown_keys: Vec<String>,
 }
 
 impl Config {
     /// Reads the file, if one is named, and puts the flags over it.
     pub fn load(flags: Flags) -> Result<Self, Error> {
-        let file = match &flags.config {
+        let read = match &flags.config {
             Some(path) => file::read(path)?,
-            None => File::default(),
+            None => file::Read::default(),
         };
-        Self::merge(flags, file, std::env::var(compat::VARIABLE).ok())
+        let config = Self::merge(flags, read.file, std::env::var(compat::VARIABLE).ok())?;
+        Ok(Self { unknown_keys: read.unknown, ..config })
     }
 
     pub(crate) fn merge(flags: Flags, file: File, compat: Option<String>) -> Result<Self, Error> {
         let create = file.create.unwrap_or_default();
         let clean = file.clean.unwrap_or_default();
         let init = file.init.unwrap_or_default();
-        let compat = flags.compat.or(compat).or(file.compat).unwrap_or_default();
-        let compat: Compat = compat.parse().map_err(Error::Value)?;
-        let path = |flag: Option<PathBuf>, file: Option<PathBuf>| {
-            flag.or(file).filter(|path| !path.as_os_str().is_empty())
-        };
-        let number = |value: Option<i64>, text: &str| {
-            u64::try_from(value.unwrap_or(0))
-                .map_err(|_| Error::Value(format!("invalid argument: {text} cannot be negative")))
-        };
-        let driver = flags.driver.or(file.driver).filter(|name| !name.is_empty());
-        let format = flags.log_timestamp_format.or(file.log_timestamp_format).unwrap_or_default();
-        let store = path(flags.store, file.store).unwrap_or_else(|| DEFAULT_STORE.into());
-        let registries = if flags.insecure_registries.is_empty() {
-            create.insecure_registries.unwrap_or_default()
-        } else {
-            flags.insecure_registries
-        };
-        let driver = driver
+        let pull = file.pull.unwrap_or_default();
+        let registries = file.registries.unwrap_or_default();
+        let mut from = Sources::default();
+        from.note_file(&pull.given());
+        if !registries.is_empty() {
+            from.note_file(&["registries"]);
+        }
+        let compat =
+            from.choose_with("compat", flags.compat, (compat::VARIABLE, compat), file.compat);
+        let compat: Compat = compat.unwrap_or_default().parse().map_err(Error::Value)?;
+        let store = from.choose("store", flags.store, file.store);
+        let driver = from
+            .choose("driver", flags.driver, file.driver)
             .map(|name| name.parse())
             .transpose()
             .map_err(|error: driver::Error| Error::Value(error.to_string()))?;
+        let log_level = from.choose("log_level", flags.log_level, file.log_level);
+        let times = from.choose(
+            "log_timestamp_format",
+            flags.log_timestamp_format,
+            file.log_timestamp_format,
+        );
+        let format = from.choose("log_format", flags.log_format, file.log_format);
+        let limit = Limit {
+            bytes: number(
+                from.choose(
+                    "create.disk_limit_size_bytes",
+                    flags.disk_limit_size_bytes,
+                    create.disk_limit_size_bytes,
+                ),
+                "disk limit",
+            )?,
+            scope: Scope::excluding_image(from.switch(
+                "create.exclude_image_from_quota",
+                flags.exclude_image_from_quota,
+                create.exclude_image_from_quota,
+            )),
+            inodes: number(
+                from.choose("create.inode_limit", flags.inode_limit, create.inode_limit),
+                "inode limit",
+            )?,
+        };
         Ok(Self {
             file: flags.config,
-            store: checked_store(&store)?,
+            store: checked_store(&store.unwrap_or_else(|| DEFAULT_STORE.into()))?,
             driver,
-            log_level: Level::parse(&flags.log_level.or(file.log_level).unwrap_or_default()),
-            log_file: path(flags.log_file, file.log_file),
-            log_format: log_format(&format, compat)?,
+            log_level: Level::parse(&log_level.unwrap_or_default()),
+            log_file: from.choose("log_file", flags.log_file, file.log_file),
+            log_format: log_format(
+                &format.unwrap_or_default(),
+                &times.unwrap_or_default(),
+                compat,
+            )?,
+            metron_endpoint: from.choose(
+                "metron_endpoint",
+                flags.metron_endpoint,
+                file.metron_endpoint,
+            ),
+            metrics_textfile: from
+                .choose("metrics_textfile", flags.metrics_textfile, file.metrics_textfile)
+                .map(|path| absolute(&path))
+                .transpose()?,
             helpers: Helpers {
-                tardis: path(flags.tardis_bin, file.tardis_bin).unwrap_or("tardis".into()),
-                drax: path(flags.drax_bin, file.drax_bin).unwrap_or("drax".into()),
+                tardis: from
+                    .choose("tardis_bin", flags.tardis_bin, file.tardis_bin)
+                    .unwrap_or("tardis".into()),
+                drax: from
+                    .choose("drax_bin", flags.drax_bin, file.drax_bin)
+                    .unwrap_or("drax".into()),
             },
             id_tools: Tools {
-                newuidmap: path(flags.newuidmap_bin, file.newuidmap_bin)
+                newuidmap: from
+                    .choose("newuidmap_bin", flags.newuidmap_bin, file.newuidmap_bin)
                     .unwrap_or("newuidmap".into()),
-                newgidmap: path(flags.newgidmap_bin, file.newgidmap_bin)
+                newgidmap: from
+                    .choose("newgidmap_bin", flags.newgidmap_bin, file.newgidmap_bin)
                     .unwrap_or("newgidmap".into()),
             },
-            btrfs_progs_path: path(flags.btrfs_progs_path, file.btrfs_progs_path),
+            btrfs_progs_path: from.choose(
+                "btrfs_progs_path",
+                flags.btrfs_progs_path,
+                file.btrfs_progs_path,
+            ),
             compat,
-            limit: Limit {
-                bytes: number(
-                    flags.disk_limit_size_bytes.or(create.disk_limit_size_bytes),
-                    "disk limit",
-                )?,
-                scope: Scope::excluding_image(
-                    flags
-                        .exclude_image_from_quota
-                        .or(create.exclude_image_from_quota)
-                        .unwrap_or(false),
-                ),
-                inodes: number(flags.inode_limit.or(create.inode_limit), "inode limit")?,
-            },
-            insecure_registries: registries,
-            skip_layer_validation: flags
-                .skip_layer_validation
-                .or(create.skip_layer_validation)
-                .unwrap_or(false),
-            with_clean: flags.with_clean.or(create.with_clean).unwrap_or(false),
-            without_mount: flags.without_mount.or(create.without_mount).unwrap_or(false),
-            remote_layer_client_certificates_path: path(
+            limit,
+            insecure_registries: from
+                .choose(
+                    "create.insecure_registries",
+                    Some(flags.insecure_registries),
+                    create.insecure_registries,
+                )
+                .unwrap_or_default(),
+            skip_layer_validation: from.switch(
+                "create.skip_layer_validation",
+                flags.skip_layer_validation,
+                create.skip_layer_validation,
+            ),
+            with_clean: from.switch("create.with_clean", flags.with_clean, create.with_clean),
+            without_mount: from.switch(
+                "create.without_mount",
+                flags.without_mount,
+                create.without_mount,
+            ),
+            remote_layer_client_certificates_path: from.choose(
+                "create.remote_layer_client_certificates_path",
                 None,
                 create.remote_layer_client_certificates_path,
             ),
-            clean_log_file: path(flags.clean_log_file, create.clean_log_file),
-            ignore_images: clean.ignore_images.unwrap_or_default(),
-            keep_recent: flags.keep_recent.or(clean.keep_recent).unwrap_or(false),
+            clean_log_file: from.choose(
+                "create.clean_log_file",
+                flags.clean_log_file,
+                create.clean_log_file,
+            ),
+            ignore_images: from
+                .choose("clean.ignore_images", None, clean.ignore_images)
+                .unwrap_or_default(),
+            keep_recent: from.switch("clean.keep_recent", flags.keep_recent, clean.keep_recent),
             clean_threshold: number(
-                flags.threshold_bytes.or(clean.threshold_bytes),
+                from.choose("clean.threshold_bytes", flags.threshold_bytes, clean.threshold_bytes),
                 "clean threshold",
             )?,
-            store_size: number(flags.store_size_bytes.or(init.store_size_bytes), "store size")?,
-            pull: Pull::from_file(
-                file.pull.unwrap_or_default(),
-                file.registries.unwrap_or_default(),
+            store_size: number(
+                from.choose("init.store_size_bytes", flags.store_size_bytes, init.store_size_bytes),
+                "store size",
             )?,
-            with_direct_io: flags.with_direct_io.or(init.with_direct_io).unwrap_or(false),
+            with_direct_io: from.switch(
+                "init.with_direct_io",
+                flags.with_direct_io,
+                init.with_direct_io,
+            ),
+            pull: Pull::from_file(pull, registries)?,
+            sources: from,
+            unknown_keys: Vec::new(),
         })
     }
+}
+
+fn number(value: Option<i64>, what: &str) -> Result<u64, Error> {
+    u64::try_from(value.unwrap_or(0))
+        .map_err(|_| Error::Value(format!("invalid argument: {what} cannot be negative")))
 }
 
 /// Makes the store's path absolute, and refuses what neither JSON nor mount options can carry.
@@ -229,14 +304,21 @@ fn checked_store(path: &Path) -> Result<PathBuf, Error> {
     }
 }
 
-fn log_format(name: &str, compat: Compat) -> Result<Format, Error> {
+fn log_format(name: &str, times: &str, compat: Compat) -> Result<Format, Error> {
+    let json = match times {
+        "" => compat.log_format(),
+        "unix-epoch" => Format::UnixEpoch,
+        "rfc3339" => Format::Rfc3339,
+        _ => {
+            let text =
+                format!("invalid log timestamp format `{times}`: it is unix-epoch or rfc3339");
+            return Err(Error::Value(text));
+        }
+    };
     match name {
-        "" => Ok(compat.log_format()),
-        "unix-epoch" => Ok(Format::UnixEpoch),
-        "rfc3339" => Ok(Format::Rfc3339),
-        _ => Err(Error::Value(format!(
-            "invalid log timestamp format `{name}`: it is unix-epoch or rfc3339"
-        ))),
+        "" | "json" => Ok(json),
+        "text" => Ok(Format::Text),
+        _ => Err(Error::Value(format!("invalid log format `{name}`: it is json or text"))),
     }
 }
 
@@ -280,6 +362,8 @@ mod tests {
             "store: /",
             "compat: v9",
             "log_timestamp_format: noon",
+            "log_format: xml",
+            "{log_format: text, log_timestamp_format: noon}",
         ] {
             assert!(merged(Flags::default(), yaml).is_err(), "{yaml}");
         }

@@ -6,9 +6,11 @@ pub mod compat;
 pub(crate) mod file;
 mod merge;
 pub mod pull;
+pub mod sources;
 
 pub use compat::Compat;
 pub use merge::{Config, Flags};
+pub use sources::Source;
 
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]

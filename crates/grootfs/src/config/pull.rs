@@ -38,6 +38,24 @@ pub struct File {
     pub certificate_directories: Option<Vec<PathBuf>>,
 }
 
+impl File {
+    /// The keys that say something, with their section.
+    pub(super) fn given(&self) -> Vec<&'static str> {
+        let keys = [
+            ("pull.concurrency", self.concurrency.is_some()),
+            ("pull.chunk_size", self.chunk_size.is_some()),
+            ("pull.attempts", self.attempts.is_some()),
+            ("pull.connect_timeout_seconds", self.connect_timeout_seconds.is_some()),
+            ("pull.read_timeout_seconds", self.read_timeout_seconds.is_some()),
+            ("pull.total_timeout_seconds", self.total_timeout_seconds.is_some()),
+            ("pull.ratio_limit", self.ratio_limit.is_some()),
+            ("pull.hosts_directories", self.hosts_directories.is_some()),
+            ("pull.certificate_directories", self.certificate_directories.is_some()),
+        ];
+        keys.into_iter().filter(|(_, given)| *given).map(|(key, _)| key).collect()
+    }
+}
+
 /// One registry of the `registries` section.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]

@@ -137,7 +137,7 @@ pub fn hosts(text: &str) {
 /// The YAML configuration. One that is taken has an absolute path and sane numbers.
 pub fn configuration(text: &str) {
     let file = match file::parse(text) {
-        Ok(file) => file,
+        Ok(read) => read.file,
         Err(why) => {
             assert!(why.starts_with("line "), "{why}");
             return;

@@ -51,7 +51,7 @@ fn seeds_of_texts() {
     for (path, text) in texts("configuration") {
         configuration(&text);
         let taken = file::parse(&text)
-            .is_ok_and(|file| Config::merge(Flags::default(), file, None).is_ok());
+            .is_ok_and(|read| Config::merge(Flags::default(), read.file, None).is_ok());
         assert_eq!(taken, is_good(&path), "{}", path.display());
     }
 }

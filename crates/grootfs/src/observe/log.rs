@@ -1,14 +1,16 @@
-//! Logs in the shape of Cloud Foundry's lager: one JSON object a line, one write call a line.
+//! Logs in the shape of Cloud Foundry's lager: one JSON object a line, one write call a line. Or as
+//! text, for people.
 
 use std::error::Error as StdError;
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use crate::error::{AtPath, PathError, chain};
 
@@ -36,7 +38,8 @@ impl Level {
         }
     }
 
-    fn name(self) -> &'static str {
+    /// Its name.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Debug => "debug",
             Self::Info => "info",
@@ -53,6 +56,27 @@ pub enum Format {
     UnixEpoch,
     /// RFC 3339, levels as names (later releases).
     Rfc3339,
+    /// For people: time of day (UTC), level, what, on what.
+    Text,
+}
+
+impl Format {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::UnixEpoch | Self::Rfc3339 => "json",
+            Self::Text => "text",
+        }
+    }
+
+    /// The name of the form of its times, where there are several.
+    pub fn times(self) -> &'static str {
+        match self {
+            Self::UnixEpoch => "unix-epoch",
+            Self::Rfc3339 => "rfc3339",
+            Self::Text => "",
+        }
+    }
 }
 
 /// Writes log lines. Cheap to clone.
@@ -60,8 +84,42 @@ pub enum Format {
 pub struct Log {
     level: Level,
     format: Format,
-    session: String,
+    /// Names of the sessions, each with a dot behind it.
+    path: String,
+    session: Session,
+    data: Map<String, Value>,
     sink: Sink,
+}
+
+/// A part of a command in the log. Its number is made of those of the parts that it is in: `1.2`.
+#[derive(Debug, Clone, Default)]
+struct Session {
+    number: String,
+    parts: Arc<AtomicU32>,
+}
+
+impl Session {
+    fn part(&self) -> Self {
+        let number = self.parts.fetch_add(1, Ordering::Relaxed) + 1;
+        let number = match self.number.as_str() {
+            "" => number.to_string(),
+            outer => format!("{outer}.{number}"),
+        };
+        Self { number, parts: Arc::default() }
+    }
+}
+
+/// A main step: its begin is logged when it is made, its end when it is dropped.
+#[derive(Debug)]
+pub struct Step<'a> {
+    log: &'a Log,
+    level: Level,
+}
+
+impl Drop for Step<'_> {
+    fn drop(&mut self) {
+        self.log.write(self.level, "ending", Map::new);
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -73,14 +131,12 @@ enum Sink {
 impl Log {
     /// A log to standard error, or to the end of a file. With a file, `fatal` becomes `info`.
     pub fn open(level: Level, format: Format, file: Option<&Path>) -> Result<Self, PathError> {
-        let session = String::new();
-        let Some(path) = file else {
-            return Ok(Self { level, format, session, sink: Sink::Stderr });
-        };
+        let stderr = Self { level, format, ..Self::silent() };
+        let Some(path) = file else { return Ok(stderr) };
         let file =
             OpenOptions::new().append(true).create(true).mode(0o644).open(path).at("open", path)?;
         let level = if level == Level::Fatal { Level::Info } else { level };
-        Ok(Self { level, format, session, sink: Sink::File(Arc::new(file)) })
+        Ok(Self { level, sink: Sink::File(Arc::new(file)), ..stderr })
     }
 
     /// A log that writes nothing.
@@ -88,31 +144,55 @@ impl Log {
         Self {
             level: Level::Fatal,
             format: Format::UnixEpoch,
-            session: String::new(),
+            path: String::new(),
+            session: Session::default(),
+            data: Map::new(),
             sink: Sink::Stderr,
         }
     }
 
-    /// The same log with a longer session path.
+    /// The log of a part of what this one tells about.
     #[must_use]
     pub fn session(&self, name: &str) -> Self {
-        let session = format!("{}{name}.", self.session);
-        Self { session, ..self.clone() }
+        let path = format!("{}{name}.", self.path);
+        Self { path, session: self.session.part(), ..self.clone() }
+    }
+
+    /// The same log with something that every line tells.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: &str) -> Self {
+        self.data.insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// Logs begin and end of what this log tells about, as a main step.
+    pub fn step(&self) -> Step<'_> {
+        self.step_at(Level::Info)
+    }
+
+    /// The same as a detail.
+    pub fn detail(&self) -> Step<'_> {
+        self.step_at(Level::Debug)
+    }
+
+    fn step_at(&self, level: Level) -> Step<'_> {
+        self.write(level, "starting", Map::new);
+        Step { log: self, level }
     }
 
     /// Logs a main step. `subject` says on what.
     pub fn info(&self, action: &str, subject: &str) {
-        self.write(Level::Info, action, || json!({ "subject": subject }));
+        self.write(Level::Info, action, || one("subject", subject));
     }
 
     /// Logs a detail.
     pub fn debug(&self, action: &str, subject: &str) {
-        self.write(Level::Debug, action, || json!({ "subject": subject }));
+        self.write(Level::Debug, action, || one("subject", subject));
     }
 
     /// Logs a failure that does not end the command.
     pub fn error(&self, action: &str, error: &(dyn StdError + 'static)) {
-        self.write(Level::Error, action, || json!({ "error": chain(error) }));
+        self.write(Level::Error, action, || one("error", &chain(error)));
     }
 
     /// Whether a reader of standard error sees errors that are logged.
@@ -120,30 +200,94 @@ impl Log {
         matches!(self.sink, Sink::Stderr) && self.level <= Level::Error
     }
 
-    fn write(&self, level: Level, action: &str, data: impl FnOnce() -> serde_json::Value) {
+    fn write(&self, level: Level, action: &str, data: impl FnOnce() -> Map<String, Value>) {
         if level < self.level {
             return;
         }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let message = format!("grootfs.{}{action}", self.session);
+        let message = format!("{}{action}", self.path);
+        let mut all = self.data.clone();
+        all.extend(data());
         let line = match self.format {
-            Format::UnixEpoch => json!({
-                "timestamp": format!("{}.{:09}", now.as_secs(), now.subsec_nanos()),
-                "source": "grootfs", "message": message,
-                "log_level": level as u8, "data": data(),
-            }),
-            Format::Rfc3339 => json!({
-                "timestamp": rfc3339(now),
-                "level": level.name(), "source": "grootfs", "message": message, "data": data(),
-            }),
+            Format::Text => text(now, level, &message, &all, self.is_coloured()),
+            _ => self.lager(now, level, &message, all),
         };
-        let line = line.to_string() + "\n";
+        let line = line + "\n";
         // A log that cannot be written must not stop the command that it tells about.
         let _ = match &self.sink {
             Sink::Stderr => std::io::stderr().write_all(line.as_bytes()),
             Sink::File(file) => (&**file).write_all(line.as_bytes()),
         };
     }
+
+    fn lager(
+        &self,
+        now: Duration,
+        level: Level,
+        message: &str,
+        mut data: Map<String, Value>,
+    ) -> String {
+        if !self.session.number.is_empty() {
+            data.insert("session".into(), self.session.number.as_str().into());
+        }
+        let message = format!("grootfs.{message}");
+        let line = match self.format {
+            Format::UnixEpoch => json!({
+                "timestamp": format!("{}.{:09}", now.as_secs(), now.subsec_nanos()),
+                "source": "grootfs", "message": message,
+                "log_level": level as u8, "data": data,
+            }),
+            _ => json!({
+                "timestamp": rfc3339(now),
+                "level": level.name(), "source": "grootfs", "message": message, "data": data,
+            }),
+        };
+        line.to_string()
+    }
+
+    fn is_coloured(&self) -> bool {
+        let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        wanted && matches!(self.sink, Sink::Stderr) && std::io::stderr().is_terminal()
+    }
+}
+
+fn one(key: &str, value: &str) -> Map<String, Value> {
+    Map::from_iter([(key.to_owned(), value.into())])
+}
+
+/// A line for people. What comes from elsewhere cannot break it or steer the terminal.
+fn text(
+    now: Duration,
+    level: Level,
+    message: &str,
+    data: &Map<String, Value>,
+    coloured: bool,
+) -> String {
+    let (colour, plain) = match (coloured, level) {
+        (false, _) => ("", ""),
+        (true, Level::Debug) => ("\x1b[2m", "\x1b[0m"),
+        (true, Level::Info) => ("\x1b[32m", "\x1b[0m"),
+        (true, Level::Error | Level::Fatal) => ("\x1b[31m", "\x1b[0m"),
+    };
+    let seconds = now.as_secs();
+    let mut line = format!(
+        "{:02}:{:02}:{:02} {colour}{:<5}{plain} {message}",
+        seconds / 3600 % 24,
+        seconds / 60 % 60,
+        seconds % 60,
+        level.name(),
+    );
+    for (key, value) in data {
+        let value = value.as_str().unwrap_or_default().escape_debug().to_string();
+        let value = value.replace("\\\"", "\"").replace("\\'", "'");
+        line.push(' ');
+        if !matches!(key.as_str(), "subject" | "error") {
+            line.push_str(key);
+            line.push('=');
+        }
+        line.push_str(&value);
+    }
+    line
 }
 
 /// A time since 1970 as RFC 3339 in UTC with nanoseconds.
@@ -188,12 +332,52 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         let log = Log::open(Level::Fatal, Format::UnixEpoch, Some(&path)).unwrap();
-        log.session("create").info("starting", "x\ny");
+        let create = log.session("create");
+        create.info("starting", "x\ny");
         log.debug("hidden", "");
+        {
+            let inner = create.session("pull").with("imageID", "web");
+            let _step = inner.step();
+            inner.error("failed", &std::io::Error::other("broken"));
+        }
+        create.session("clean").session("collect").info("done", "");
         let text = std::fs::read_to_string(path).unwrap();
-        assert_eq!(text.lines().count(), 1);
-        let line: serde_json::Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(line["message"], "grootfs.create.starting");
-        assert_eq!(line["log_level"], 1);
+        let lines: Vec<Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let told = |line: &Value| {
+            let session = line["data"]["session"].as_str().unwrap().to_owned();
+            (line["message"].as_str().unwrap().to_owned(), session, line["log_level"].clone())
+        };
+        let told: Vec<_> = lines.iter().map(told).collect();
+        let line = |message: &str, session: &str, level: u8| {
+            (format!("grootfs.create.{message}"), session.to_owned(), Value::from(level))
+        };
+        assert_eq!(
+            told,
+            [
+                line("starting", "1", 1),
+                line("pull.starting", "1.1", 1),
+                line("pull.failed", "1.1", 2),
+                line("pull.ending", "1.1", 1),
+                line("clean.collect.done", "1.2.1", 1),
+            ]
+        );
+        assert_eq!(lines[2]["data"]["imageID"], "web");
+        assert_eq!(lines[2]["data"]["error"], "broken");
+    }
+
+    #[test]
+    fn writes_lines_for_people() {
+        let time = Duration::from_secs(1_767_323_045);
+        let data = Map::from_iter([
+            ("imageID".to_owned(), Value::from("web")),
+            ("subject".to_owned(), Value::from("it's\n\x1b[2J \"x\"")),
+        ]);
+        assert_eq!(
+            text(time, Level::Info, "create.starting", &data, false),
+            "03:04:05 info  create.starting imageID=web it's\\n\\u{1b}[2J \"x\""
+        );
+        let coloured = text(time, Level::Error, "x", &Map::new(), true);
+        assert_eq!(coloured, "03:04:05 \x1b[31merror\x1b[0m x");
     }
 }

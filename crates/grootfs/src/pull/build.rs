@@ -1,10 +1,14 @@
 //! One layer becomes one volume, or nothing.
 
+use std::time::{Duration, Instant};
+
 use super::layer::Filled;
 use super::plan::Planned;
-use super::stream::{Pipe, Stop};
+use super::stop::Stop;
+use super::stream::Pipe;
 use super::{Error, Puller};
 use crate::image::{Identity, Layer};
+use crate::observe::metrics::Timing;
 use crate::store;
 use crate::store::durability;
 use crate::store::locks::{self, Lock, Patience};
@@ -35,9 +39,16 @@ impl Puller<'_> {
     pub(super) fn claim(&self, chain_id: &str) -> Result<Option<Claim>, Error> {
         let layout = &self.store.layout;
         let patience = self.patience();
+        let begin = Instant::now();
         let lock = locks::acquire(layout, chain_id, locks::Mode::Exclusive, &patience)
             .map_err(Error::Lock)?;
-        self.claimed(chain_id, lock)
+        let waited = begin.elapsed();
+        let claim = self.claimed(chain_id, lock)?;
+        // A look at a layer that is there is no wait.
+        if claim.is_some() || waited > locks::SHORTEST_PAUSE {
+            self.metrics.took(Timing::ExclusiveLock, waited);
+        }
+        Ok(claim)
     }
 
     /// How long somebody else's download is waited for.
@@ -48,7 +59,13 @@ impl Puller<'_> {
     /// The same without waiting; also `None` when somebody else is building it.
     pub(super) fn claim_if_free(&self, chain_id: &str) -> Result<Option<Claim>, Error> {
         match locks::try_acquire(&self.store.layout, chain_id).map_err(Error::Lock)? {
-            Some(lock) => self.claimed(chain_id, lock),
+            Some(lock) => {
+                let claim = self.claimed(chain_id, lock)?;
+                if claim.is_some() {
+                    self.metrics.took(Timing::ExclusiveLock, Duration::ZERO);
+                }
+                Ok(claim)
+            }
             None => Ok(None),
         }
     }

@@ -4,6 +4,8 @@ use std::io::{self, BufRead, Read};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 
+use super::traffic::Traffic;
+
 /// Gives a chunk back when nobody else reads it.
 pub fn recycle(chunk: Arc<Vec<u8>>, free: &Sender<Vec<u8>>) {
     if let Some(chunk) = Arc::into_inner(chunk) {
@@ -18,12 +20,17 @@ pub struct Chunks {
     free: Sender<Vec<u8>>,
     current: Option<Arc<Vec<u8>>>,
     position: usize,
+    traffic: Arc<Traffic>,
 }
 
 impl Chunks {
     /// Reads from one end of a pipe, and gives empty chunks back at the other.
-    pub fn new(input: Receiver<Arc<Vec<u8>>>, free: Sender<Vec<u8>>) -> Self {
-        Self { input, free, current: None, position: 0 }
+    pub fn new(
+        input: Receiver<Arc<Vec<u8>>>,
+        free: Sender<Vec<u8>>,
+        traffic: Arc<Traffic>,
+    ) -> Self {
+        Self { input, free, current: None, position: 0, traffic }
     }
 
     /// Takes what still comes, so that nobody waits for room.
@@ -61,7 +68,7 @@ impl BufRead for Chunks {
         }
         if self.current.is_none() {
             // The end, or a failure that the producer reports itself.
-            self.current = self.input.recv().ok();
+            self.current = self.traffic.time_unpacker(|| self.input.recv().ok());
         }
         let chunk = self.current.as_deref().map_or(&[][..], Vec::as_slice);
         Ok(chunk.get(self.position..).unwrap_or_default())

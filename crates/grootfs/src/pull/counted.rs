@@ -2,9 +2,9 @@
 
 use std::io::{self, Read};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::stream::Error;
+use super::traffic::Traffic;
 use crate::image::digest::Hasher;
 use crate::image::{Blob, Layer};
 
@@ -14,8 +14,8 @@ pub struct Counted {
     pub inner: Blob,
     /// What they are hashed with.
     pub hasher: Option<Hasher>,
-    /// Bytes so far.
-    pub count: Arc<AtomicU64>,
+    /// What has come so far.
+    pub traffic: Arc<Traffic>,
     /// How many there may be, and must be at the end.
     pub limit: Option<u64>,
 }
@@ -27,9 +27,8 @@ pub struct TooLong(pub u64);
 
 impl Read for Counted {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let length = self.inner.read(buffer)?;
-        let count = self.count.load(Ordering::Relaxed) + length as u64;
-        self.count.store(count, Ordering::Relaxed);
+        let length = self.traffic.time_source(|| self.inner.read(buffer))?;
+        let count = self.traffic.add(length);
         if self.limit.is_some_and(|limit| count > limit) {
             return Err(io::Error::other(TooLong(count)));
         }
@@ -43,7 +42,7 @@ impl Read for Counted {
 impl Counted {
     /// Compares length and digest with what the manifest says.
     pub fn check(self, layer: &Layer) -> Result<(), Error> {
-        let actual = self.count.load(Ordering::Relaxed);
+        let actual = self.traffic.bytes();
         if let Some(expected) = self.limit
             && expected != actual
         {

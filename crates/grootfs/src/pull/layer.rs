@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io::BufRead;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{Gid, Mode, OFlags, Uid, fchmod, fchown, fstat, mkdirat, openat};
 use rustix::io::Errno;
@@ -13,6 +14,7 @@ use super::{Error, Puller, undescribed};
 use crate::driver::VolumeTree;
 use crate::image::Layer;
 use crate::image::digest::Digest;
+use crate::observe::metrics;
 use crate::unpack::{self, EntryPath, Limits, OnDisk, Target, Unpacked, is_opaque};
 
 /// Most entries of a layer: some five times what the largest images have, and less than what keeps
@@ -64,7 +66,10 @@ impl Puller<'_> {
         if let Some(base) = &layer.base_directory {
             self.prepare_base_directory(layer, parent, &tree, base)?;
         }
+        let traffic = pipe.traffic();
+        let mut took = Duration::ZERO;
         let unpacked = pipe.finish(|input| {
+            let begin = Instant::now();
             let target = Target {
                 root: tree.root.as_fd(),
                 on_disk: tree.whiteout_device.as_ref().map_or(OnDisk::Plain, |device| {
@@ -74,7 +79,14 @@ impl Puller<'_> {
                 base_directory: layer.base_directory.as_deref(),
                 limits: Limits { bytes: self.budget.left(), entries: MOST_ENTRIES },
             };
-            unpack::unpack(input, &target)
+            let unpacked = unpack::unpack(input, &target);
+            took = begin.elapsed();
+            unpacked
+        });
+        self.metrics.layer(metrics::Layer {
+            download: traffic.waited_for_source(),
+            unpack: took.saturating_sub(traffic.starved()),
+            bytes: traffic.bytes(),
         });
         let (unpacked, diff_id) = unpacked.map_err(|error| failure(layer, error))?;
         for warning in &unpacked.warnings {

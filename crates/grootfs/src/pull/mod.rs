@@ -11,7 +11,8 @@ use crate::driver::limit::Bytes;
 use crate::driver::{self, Driver};
 use crate::image::{self, Image, ImageSource};
 use crate::interrupt::Interrupt;
-use crate::observe::Log;
+use crate::observe::metrics::Timing;
+use crate::observe::{Log, Metrics};
 use crate::store::durability::{self, Trust};
 use crate::store::intents::Intent;
 use crate::store::locks::{self, Lock, Patience};
@@ -27,13 +28,16 @@ mod decompress;
 mod layer;
 mod plan;
 mod schedule;
+mod stop;
 mod stream;
+mod traffic;
 mod undescribed;
 mod unknown;
 
 pub use budget::Budget;
 use plan::Planned;
-use stream::{Pipe, Plumbing, Stop};
+use stop::Stop;
+use stream::{Pipe, Plumbing};
 
 /// How often layers that were taken away are pulled again.
 const ROUNDS: usize = 3;
@@ -131,6 +135,8 @@ pub struct Puller<'a> {
     pub source: &'a dyn ImageSource,
     /// Where steps are logged.
     pub log: &'a Log,
+    /// Who is told how long they took.
+    pub metrics: &'a Metrics,
     /// What ends it early.
     pub interrupt: &'a Interrupt,
     /// What is left of the disk limit for the layers.
@@ -212,7 +218,11 @@ impl Puller<'_> {
     }
 
     fn lock(&self) -> Result<Lock, Error> {
-        locks::global_shared(&self.store.layout, &Patience::short(self.interrupt))
+        let patience = Patience::short(self.interrupt);
+        self.metrics
+            .timed_in_all(Timing::SharedLock, || {
+                locks::global_shared(&self.store.layout, &patience)
+            })
             .map_err(Error::Lock)
     }
 
@@ -298,7 +308,8 @@ impl Puller<'_> {
     }
 
     fn plumbing<'s>(&'s self, stop: &'s Stop) -> Plumbing<'s> {
-        Plumbing { source: self.source, stop, ratio_limit: self.ratio_limit }
+        let timed = self.metrics.is_on();
+        Plumbing { source: self.source, stop, ratio_limit: self.ratio_limit, timed }
     }
 }
 

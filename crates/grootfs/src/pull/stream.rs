@@ -19,9 +19,10 @@ use std::thread::{Builder, Scope, ScopedJoinHandle};
 use super::chunks::{Chunks, recycle};
 use super::counted::Counted;
 use super::decompress::{Compression, compression, decode_error};
+use super::stop::Stop;
+use super::traffic::Traffic;
 use crate::image::digest::{Algorithm, Digest, Hasher};
 use crate::image::{self, Identity, ImageSource, Layer};
-use crate::interrupt::Interrupt;
 use crate::unpack;
 
 /// Bytes of a chunk: large enough that the hand-over costs nothing against inflating it (0.5 ms),
@@ -118,30 +119,6 @@ pub enum Failure {
     Stopped,
 }
 
-/// Ends all pipes of a pull.
-#[derive(Debug)]
-pub struct Stop {
-    failed: AtomicBool,
-    interrupt: Interrupt,
-}
-
-impl Stop {
-    /// Ends when the interrupt says so.
-    pub fn new(interrupt: &Interrupt) -> Self {
-        Self { failed: AtomicBool::new(false), interrupt: interrupt.clone() }
-    }
-
-    /// Something failed: nobody needs the rest.
-    pub fn set(&self) {
-        self.failed.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether to end.
-    pub fn is_set(&self) -> bool {
-        self.failed.load(Ordering::Relaxed) || self.interrupt.is_stopped()
-    }
-}
-
 /// How a pipe is laid.
 #[derive(Debug, Clone, Copy)]
 pub struct Plumbing<'a> {
@@ -151,6 +128,8 @@ pub struct Plumbing<'a> {
     pub stop: &'a Stop,
     /// How many times its size a layer may grow; 0 for any.
     pub ratio_limit: u64,
+    /// Whether somebody wants to know how long it takes.
+    pub timed: bool,
 }
 
 /// A layer on its way: reading has begun, unpacking may not have.
@@ -161,6 +140,7 @@ pub struct Pipe<'scope> {
     hasher: Option<ScopedJoinHandle<'scope, Digest>>,
     not_started: Option<io::Error>,
     abandoned: Arc<AtomicBool>,
+    traffic: Arc<Traffic>,
 }
 
 impl<'scope> Pipe<'scope> {
@@ -192,15 +172,21 @@ impl<'scope> Pipe<'scope> {
         let hash = hasher.is_some().then_some(to_hash);
         let outputs = Outputs { unpack: to_unpack, hash, empty };
         let abandoned = Arc::new(AtomicBool::new(false));
+        let traffic = Arc::new(Traffic::new(plumbing.timed));
         let producer = not_started.is_none().then(|| {
-            let abandoned = Arc::clone(&abandoned);
-            let producing = move || produce(plumbing, layer, &abandoned, outputs);
+            let (abandoned, traffic) = (Arc::clone(&abandoned), Arc::clone(&traffic));
+            let producing = move || produce(plumbing, layer, &abandoned, traffic, outputs);
             Builder::new().spawn_scoped(scope, producing)
         });
         let producer =
             producer.and_then(|started| started.map_err(|error| not_started = Some(error)).ok());
-        let input = Chunks::new(from_source, free);
-        Self { layer, input, producer, hasher, not_started, abandoned }
+        let input = Chunks::new(from_source, free, Arc::clone(&traffic));
+        Self { layer, input, producer, hasher, not_started, abandoned, traffic }
+    }
+
+    /// What goes through it.
+    pub fn traffic(&self) -> Arc<Traffic> {
+        Arc::clone(&self.traffic)
     }
 
     /// Lets `consume` read the plain bytes; succeeds when that did and every check of the layer
@@ -284,14 +270,15 @@ fn produce(
     plumbing: Plumbing<'_>,
     layer: &Layer,
     abandoned: &AtomicBool,
+    traffic: Arc<Traffic>,
     outputs: Outputs,
 ) -> Result<(), Produced> {
-    let blob = plumbing.source.open(layer).map_err(Error::from)?;
+    let blob = traffic.time_source(|| plumbing.source.open(layer)).map_err(Error::from)?;
     let algorithm = layer.digest.as_ref().map(Digest::algorithm);
     let mut counted = Counted {
         inner: blob,
         hasher: algorithm.filter(|_| layer.verify).map(Hasher::new),
-        count: Arc::default(),
+        traffic,
         limit: layer.size.filter(|_| layer.verify),
     };
     let end = End { stop: plumbing.stop, abandoned, ratio_limit: plumbing.ratio_limit };
@@ -315,7 +302,7 @@ fn decompress(
     outputs: &Outputs,
 ) -> Result<(), Produced> {
     let read = |error| decode_error(error, layer);
-    let stored = Arc::clone(&counted.count);
+    let stored = Arc::clone(&counted.traffic);
     let mut total = 0_u64;
     let mut input = BufReader::with_capacity(SOURCE_BUFFER, counted);
     let compression = compression(&mut input, layer)?;
@@ -330,7 +317,7 @@ fn decompress(
             break;
         }
         total += chunk.len() as u64;
-        end.check_ratio(stored.load(Ordering::Relaxed), total)?;
+        end.check_ratio(stored.bytes(), total)?;
         let chunk = Arc::new(chunk);
         if let Some(hash) = &outputs.hash {
             // The hashing thread ends only after this one.

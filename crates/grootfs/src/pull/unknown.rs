@@ -5,10 +5,12 @@
 //! digest, so that the next create finds it without reading anything.
 
 use super::plan::chain_id;
-use super::stream::{Pipe, Stop};
+use super::stop::Stop;
+use super::stream::Pipe;
 use super::{Error, Pulled, Puller};
 use crate::image::Layer;
 use crate::image::digest::Digest;
+use crate::observe::metrics::Timing;
 use crate::store::volumes::{self, Metadata};
 use crate::store::{self, durability, locks};
 
@@ -52,9 +54,9 @@ impl Puller<'_> {
     fn learn(&self, layer: &Layer, below: &[String], stop: &Stop) -> Result<(String, u64), Error> {
         let parent = below.last().map(String::as_str);
         let layout = &self.store.layout;
-        let _lock =
-            locks::acquire(layout, &lock_key(layer), locks::Mode::Exclusive, &self.patience())
-                .map_err(Error::Lock)?;
+        let (key, patience) = (lock_key(layer), self.patience());
+        let lock = || locks::acquire(layout, &key, locks::Mode::Exclusive, &patience);
+        let _lock = self.metrics.timed(Timing::ExclusiveLock, lock).map_err(Error::Lock)?;
         if let Some(found) = self.known(layer, parent)? {
             return Ok(found);
         }

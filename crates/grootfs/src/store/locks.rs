@@ -51,7 +51,7 @@ const GATE_CLOSED: Duration = Duration::from_millis(40);
 const GATE_OPEN: Duration = Duration::from_millis(80);
 
 /// Pauses between two looks at a lock: short at first, never so long that a person notices.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+pub(crate) const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
 /// How a lock is held.

@@ -18,5 +18,6 @@ mod proxies;
 mod records;
 mod rig;
 mod schema1;
+mod secrets;
 mod tls;
 mod together;

@@ -92,7 +92,7 @@ impl Cleaner<'_> {
     }
 
     /// The volumes of an image. Where nothing or nonsense is written about that, what can be found out.
-    fn volumes_of(&self, image: &str) -> Vec<String> {
+    pub(super) fn volumes_of(&self, image: &str) -> Vec<String> {
         let layout = &self.store.layout;
         let Ok(id) = ImageId::new(image) else { return Vec::new() };
         match dependencies::read(layout, &id) {

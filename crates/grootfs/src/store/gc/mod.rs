@@ -17,13 +17,16 @@ use super::{Doing, Error, Store, images, volumes};
 use crate::driver::Driver;
 use crate::error::AtPath;
 use crate::interrupt::Interrupt;
-use crate::observe::Log;
+use crate::observe::metrics::Timing;
+use crate::observe::{Log, Metrics};
 
 mod judge;
 mod leftovers;
+mod sizes;
 
 pub use judge::{Judged, Verdict};
 pub(super) use leftovers::seen as leftovers_seen;
+pub use sizes::sizes;
 
 /// How long a create waits at most for a slice of a clean.
 const SLICE: Duration = Duration::from_millis(30);
@@ -47,6 +50,8 @@ pub struct Request {
     pub ignored: Vec<String>,
     /// How long other processes' locks are waited for.
     pub lock_limit: Duration,
+    /// Who is told how long locks were waited for.
+    pub metrics: Metrics,
     /// What ends it early.
     pub interrupt: Interrupt,
 }
@@ -82,7 +87,9 @@ impl Cleaner<'_> {
         }
         let patience = self.patience();
         let layout = &self.store.layout;
-        let _only = locks::acquire(layout, locks::CLEAN, locks::Mode::Exclusive, &patience)?;
+        let _only = self.request.metrics.timed(Timing::CleanLock, || {
+            locks::acquire(layout, locks::CLEAN, locks::Mode::Exclusive, &patience)
+        })?;
         self.mark(until)?;
         self.tidy()?;
         self.collect(until)?;
@@ -169,7 +176,11 @@ impl Cleaner<'_> {
     }
 
     fn lock(&self) -> Result<locks::Lock, Error> {
-        locks::global_exclusive(&self.store.layout, &self.patience())
+        let patience = self.patience();
+        let lock = || locks::global_exclusive(&self.store.layout, &patience);
+        self.request
+            .metrics
+            .timed_in_all(Timing::ChoosingLock, lock)
             .doing("garbage collector acquiring lock")
     }
 
