@@ -2,7 +2,8 @@
 
 use super::layer::Filled;
 use super::plan::Planned;
-use super::stream::{Pipe, Stop};
+use super::stop::Stop;
+use super::stream::Pipe;
 use super::{Error, Puller};
 use crate::image::{Identity, Layer};
 use crate::store;

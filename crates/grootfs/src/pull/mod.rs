@@ -27,13 +27,15 @@ mod decompress;
 mod layer;
 mod plan;
 mod schedule;
+mod stop;
 mod stream;
 mod undescribed;
 mod unknown;
 
 pub use budget::Budget;
 use plan::Planned;
-use stream::{Pipe, Plumbing, Stop};
+use stop::Stop;
+use stream::{Pipe, Plumbing};
 
 /// How often layers that were taken away are pulled again.
 const ROUNDS: usize = 3;

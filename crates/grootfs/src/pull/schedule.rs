@@ -8,7 +8,8 @@ use std::thread::{Builder, Scope};
 
 use super::build::{Claim, Unpacked};
 use super::plan::Planned;
-use super::stream::{Pipe, Stop};
+use super::stop::Stop;
+use super::stream::Pipe;
 use super::{Error, Puller};
 
 /// Layers that are read ahead of the one that is being unpacked, where layers must be unpacked in

@@ -19,9 +19,9 @@ use std::thread::{Builder, Scope, ScopedJoinHandle};
 use super::chunks::{Chunks, recycle};
 use super::counted::{Counted, TooLong};
 use super::decompress::Compression;
+use super::stop::Stop;
 use crate::image::digest::{Algorithm, Digest, Hasher};
 use crate::image::{self, Identity, ImageSource, Layer};
-use crate::interrupt::Interrupt;
 use crate::unpack;
 
 /// Bytes of a chunk: large enough that the hand-over costs nothing against inflating it (0.5 ms),
@@ -116,30 +116,6 @@ pub enum Failure {
     Unpack(unpack::Error),
     /// Nothing of its own.
     Stopped,
-}
-
-/// Ends all pipes of a pull.
-#[derive(Debug)]
-pub struct Stop {
-    failed: AtomicBool,
-    interrupt: Interrupt,
-}
-
-impl Stop {
-    /// Ends when the interrupt says so.
-    pub fn new(interrupt: &Interrupt) -> Self {
-        Self { failed: AtomicBool::new(false), interrupt: interrupt.clone() }
-    }
-
-    /// Something failed: nobody needs the rest.
-    pub fn set(&self) {
-        self.failed.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether to end.
-    pub fn is_set(&self) -> bool {
-        self.failed.load(Ordering::Relaxed) || self.interrupt.is_stopped()
-    }
 }
 
 /// How a pipe is laid.

@@ -5,7 +5,8 @@
 //! digest, so that the next create finds it without reading anything.
 
 use super::plan::chain_id;
-use super::stream::{Pipe, Stop};
+use super::stop::Stop;
+use super::stream::Pipe;
 use super::{Error, Pulled, Puller};
 use crate::image::Layer;
 use crate::image::digest::Digest;
