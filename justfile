@@ -32,6 +32,10 @@ bench:
     benches/fidelity
     benches/pull-over-a-link
 
+# Kills, races, power cuts and errors of the kernel, for so many seconds at random; needs root.
+soak seconds="600" seed="":
+    hack/soak {{seconds}} {{seed}}
+
 # Licences, advisories, duplicates and sources of the crates that we link.
 deny:
     hack/deny

@@ -65,6 +65,8 @@ fn values(config: &Config) -> Vec<(&'static str, String)> {
         ("tardis_bin", path_text(&config.helpers.tardis)),
         ("drax_bin", path_text(&config.helpers.drax)),
         ("btrfs_progs_path", optional(&config.btrfs_progs_path)),
+        ("newuidmap_bin", path_text(&config.id_tools.newuidmap)),
+        ("newgidmap_bin", path_text(&config.id_tools.newgidmap)),
         ("metron_endpoint", text(&endpoint)),
         ("metrics_textfile", optional(&config.metrics_textfile)),
         ("log_level", text(config.log_level.name())),
