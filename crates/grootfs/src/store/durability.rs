@@ -188,6 +188,8 @@ mod tests {
         for part in layout.directories() {
             fs::create_dir_all(part).unwrap();
         }
+        // As on overlay-xfs, where each layer stands by itself.
+        fs::create_dir(layout.links()).unwrap();
         for (name, boot) in
             [("new", Some(mark().unwrap())), ("old", Some("x".into())), ("on", None)]
         {

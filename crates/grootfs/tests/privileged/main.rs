@@ -99,6 +99,7 @@ mod init_store;
 mod limits;
 mod many_layers;
 mod mappings;
+mod matrix;
 mod metrics;
 mod plain_user;
 mod plain_user_refused;
