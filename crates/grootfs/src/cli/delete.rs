@@ -19,6 +19,8 @@ pub fn run(context: &Context, args: &Delete) -> Result<String, Error> {
     };
     let mappings = crate::store::namespace::read(&context.layout)?;
     let store = Store { layout: context.layout.clone(), mappings };
+    let log = context.log.session("deleting-image").with("imageID", id.as_str());
+    let _step = log.step();
     let delete = || images::delete(&store, &*context.driver(), &id);
     match context.metrics.timed(Timing::ImageDeletion, delete) {
         Ok(()) => Ok(format!("Image {id} deleted\n")),
