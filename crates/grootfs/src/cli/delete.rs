@@ -18,6 +18,8 @@ pub fn run(context: &Context, args: &Delete) -> Result<String, Error> {
         Found::Image(id, _) => id,
     };
     let store = Store::of(context.layout.clone())?;
+    let log = context.log.session("deleting-image").with("imageID", id.as_str());
+    let _step = log.step();
     let delete = || images::delete(&store, &*context.driver(), &id);
     match context.metrics.timed(Timing::ImageDeletion, delete) {
         Ok(()) => Ok(format!("Image {id} deleted\n")),

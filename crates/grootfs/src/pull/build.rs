@@ -121,6 +121,9 @@ impl Puller<'_> {
 
     fn try_unpack(&self, planned: &Planned<'_>, pipe: Pipe<'_>) -> Result<(String, Filled), Error> {
         let layer = planned.layer;
+        let log = self.log.session("build-layer");
+        let log = log.with("blobID", &layer.blob).with("chainID", &planned.chain_id);
+        let _step = log.detail();
         let name = volumes::incomplete_name(&planned.chain_id);
         let parent = planned.parent.as_deref();
         let filled = self

@@ -91,10 +91,12 @@ fn read(path: &Path) -> Result<Exposition, Error> {
         Err(Errno::LOOP) => return Err(foreign("it is a symbolic link")),
         other => other.at("open", path)?.into(),
     };
-    if !file.metadata().at("stat", path)?.is_file() {
+    let metadata = file.metadata().at("stat", path)?;
+    if !metadata.is_file() {
         return Err(foreign("it is no regular file"));
     }
-    let mut bytes = Vec::new();
+    let length = usize::try_from(metadata.len().min(LARGEST)).unwrap_or(0);
+    let mut bytes = Vec::with_capacity(length + 1);
     file.take(LARGEST + 1).read_to_end(&mut bytes).at("read", path)?;
     if bytes.len() as u64 > LARGEST {
         return Err(foreign("it is too large"));

@@ -15,7 +15,7 @@ use crate::driver::Kind;
 use crate::error::AtPath;
 use crate::observe::metrics::Sizes;
 use crate::store::id::ImageId;
-use crate::store::layout::{GARBAGE, ImagePaths};
+use crate::store::layout::{GARBAGE, INCOMPLETE, ImagePaths};
 use crate::store::{Doing, Error, dependencies, images, intents, volumes};
 
 /// Longest small file: an image of a thousand layers has 70 KB of their names.
@@ -36,44 +36,51 @@ pub fn sizes(cleaner: &Cleaner<'_>, with_committed: bool) -> Result<Sizes, Error
     if with_committed {
         sizes.committed = committed(cleaner)?;
     }
-    let used = used(cleaner)?;
+    let names = volumes::list(layout).doing("measuring store usage")?;
+    let unused = unused(cleaner, &names)?;
     let mut kept: HashSet<String> = intents::seen(layout)?.into_iter().collect();
     for image in &cleaner.request.ignored {
         kept.extend(dependencies::of_base_image(layout, image));
     }
     let mut metadata = SmallFiles::below(&layout.meta())?;
-    for name in volumes::list(layout).doing("measuring store usage")? {
+    for name in &names {
         // Half of a layer has none yet.
-        let Some(Size { size }) = metadata.json(&layout.volume_metadata(&name)) else { continue };
+        let Some(Size { size }) = metadata.json(&layout.volume_metadata(name)) else { continue };
         sizes.layers = sizes.layers.saturating_add(size);
-        if used.contains(&name) {
+        if !unused.contains(name.as_str()) {
             sizes.used_layers = sizes.used_layers.saturating_add(size);
-        } else if name.starts_with(GARBAGE) || !kept.contains(&name) {
+        } else if !kept.contains(name) {
             sizes.unused_layers = sizes.unused_layers.saturating_add(size);
         }
     }
     Ok(sizes)
 }
 
-/// Volumes that images use.
-fn used(cleaner: &Cleaner<'_>) -> Result<HashSet<String>, Error> {
+/// Volumes that no image uses. Mostly there are none, and a few of many images show that.
+fn unused<'a>(cleaner: &Cleaner<'_>, names: &'a [String]) -> Result<HashSet<&'a str>, Error> {
     let layout = &cleaner.store.layout;
-    let mut used = HashSet::new();
+    let is_garbage = |name: &&str| name.starts_with(GARBAGE) || name.contains(INCOMPLETE);
+    let (mut garbage, mut unseen): (HashSet<&str>, HashSet<&str>) =
+        names.iter().map(String::as_str).partition(is_garbage);
     let mut files = SmallFiles::below(&layout.dependencies())?;
     for image in volumes::names(&layout.images()).doing("listing images")? {
+        if unseen.is_empty() {
+            break;
+        }
         let Ok(id) = ImageId::new(&image) else { continue };
         match files.json::<Vec<&str>>(&layout.image_dependencies(&id)) {
-            Some(names) => {
-                for name in names {
-                    if !used.contains(name) {
-                        used.insert(name.to_owned());
-                    }
-                }
-            }
-            None => used.extend(cleaner.volumes_of(&image)),
+            Some(used) => forget(&mut unseen, used.into_iter()),
+            None => forget(&mut unseen, cleaner.volumes_of(&image).iter().map(String::as_str)),
         }
     }
-    Ok(used)
+    garbage.extend(unseen);
+    Ok(garbage)
+}
+
+fn forget<'b>(names: &mut HashSet<&str>, used: impl Iterator<Item = &'b str>) {
+    for name in used {
+        names.remove(name);
+    }
 }
 
 /// What limits promise. Only overlay-xfs has files that say it; on btrfs the kernel is asked.
