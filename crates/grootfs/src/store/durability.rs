@@ -10,7 +10,6 @@
 //! renames; but its bytes may be missing after a power cut. So a file of metadata without a byte means the
 //! same as a mark of another boot.
 
-use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -107,15 +106,12 @@ pub fn settle(layout: &Layout) -> Result<usize, Error> {
     }
     let root = File::open(layout.root()).at("open", layout.root())?;
     rustix::fs::syncfs(root.as_fd()).at("syncfs", layout.root())?;
-    let whole = if layout.links().is_dir() { None } else { Some(tops(layout)?) };
     let mut settled = 0;
     for (name, mark) in unsettled {
         let volume = layout.volume(&name);
         // Without one the volume is as good; only nobody can tell later what has become of it. Owners are those
         // that root sees.
-        let wanted =
-            userns::is_host_root() && whole.as_ref().is_none_or(|tops| tops.contains(&name));
-        let manifest = if wanted { Manifest::take(&volume).ok() } else { None };
+        let manifest = if userns::is_host_root() { Manifest::take(&volume).ok() } else { None };
         // So that no `clean` takes it away between the look and the write. One after the other: each waits for
         // the disk.
         let _global = locks::global_shared(layout, &patience)?;
@@ -127,18 +123,6 @@ pub fn settle(layout: &Layout) -> Result<usize, Error> {
         }
     }
     Ok(settled)
-}
-
-/// The volumes that images stand on. Where layers are snapshots of each other, these hold the lower ones too,
-/// and a look at each of them would be one at the same files again and again.
-fn tops(layout: &Layout) -> Result<HashSet<String>, Error> {
-    let mut tops = HashSet::new();
-    for name in volumes::names(&layout.dependencies())? {
-        let bytes = fs::read(layout.dependencies().join(name)).unwrap_or_default();
-        let volumes: Vec<String> = serde_json::from_slice(&bytes).unwrap_or_default();
-        tops.extend(volumes.into_iter().next_back());
-    }
-    Ok(tops)
 }
 
 /// Writes metadata whose bytes are on disk before its name is.
@@ -188,8 +172,6 @@ mod tests {
         for part in layout.directories() {
             fs::create_dir_all(part).unwrap();
         }
-        // As on overlay-xfs, where each layer stands by itself.
-        fs::create_dir(layout.links()).unwrap();
         for (name, boot) in
             [("new", Some(mark().unwrap())), ("old", Some("x".into())), ("on", None)]
         {
