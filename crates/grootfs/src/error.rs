@@ -81,9 +81,6 @@ pub enum Error {
     /// A bad argument, a bad configuration, a finder message: printed as it is.
     #[error("{0}")]
     Message(String),
-    /// A feature of the command line that this version does not have.
-    #[error("{0} is not available yet in this version of grootfs")]
-    NotYet(&'static str),
     /// A check found something: what it prints.
     #[error("{0}")]
     Findings(String),

@@ -15,7 +15,7 @@ mod store;
 pub use check::Check;
 pub use create::{Create, ImageArgs, Pull};
 pub use root::{Delete, Limit, Stats};
-pub use store::{Clean, DeleteStore, Df, InitStore};
+pub use store::{Clean, DeleteStore, Df, InitStore, Settle};
 
 /// Root file systems for containers.
 #[derive(Debug, Parser)]
@@ -144,7 +144,7 @@ pub enum Command {
     List(Ignored),
     /// Writes new layers to disk a moment later; started by create and pull
     #[command(hide = true)]
-    Settle(Nothing),
+    Settle(Settle),
     /// Says how large the store was configured to be
     #[command(override_usage = "grootfs [global options] capacity")]
     Capacity(Ignored),

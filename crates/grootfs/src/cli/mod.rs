@@ -185,7 +185,7 @@ fn execute(context: &Context, command: Command) -> Result<String, Error> {
         Command::Df(args) => df::run(context, &args),
         Command::Clean(args) => clean::run(context, &args),
         Command::List(_) => list::run(context),
-        Command::Settle(_) => settle::run(context),
+        Command::Settle(args) => settle::run(context, &args),
         Command::Capacity(_) => Ok(capacity::run(context)),
         Command::Config(_) => Ok(config::run(context)),
     }

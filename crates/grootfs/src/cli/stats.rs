@@ -44,7 +44,13 @@ pub fn run(context: &Context, args: &Stats) -> Result<String, Error> {
     context.metrics.timed(Timing::ImageStats, || {
         let driver = context.driver();
         driver.count()?;
-        line(None, &driver.usage(&paths)?)
+        match driver.usage(&paths) {
+            // Somebody is at it; that is no fault of the store.
+            Err(_) if !paths.rootfs().exists() => Err(Error::Message(format!(
+                "Image `{argument}` not found: it is being made or deleted."
+            ))),
+            usage => line(None, &usage?),
+        }
     })
 }
 

@@ -89,10 +89,11 @@ pub fn discard(layout: &Layout, driver: &dyn Driver, name: &str) -> Result<(), E
 }
 
 /// Writes everything of the store to disk, takes away the marks of what is then there, and writes down what it
-/// is ([`Manifest`]).
-pub fn settle(layout: &Layout) -> Result<usize, Error> {
+/// is ([`Manifest`]). `begins` is called before it looks: what is written later may be left out.
+pub fn settle(layout: &Layout, begins: impl FnOnce()) -> Result<usize, Error> {
     let patience = locks::Patience::of(Duration::from_secs(600), &Interrupt::default());
     let _one = locks::acquire(layout, locks::SETTLE, locks::Mode::Exclusive, &patience)?;
+    begins();
     let mut unsettled = Vec::new();
     for name in volumes::list(layout)? {
         if let Ok(metadata) = volumes::read_metadata(layout, &name)
@@ -181,8 +182,8 @@ mod tests {
         }
         fs::create_dir(layout.volume("cut")).unwrap();
         fs::write(layout.volume_metadata("cut"), "").unwrap();
-        assert_eq!(settle(&layout).unwrap(), 1);
-        assert_eq!(settle(&layout).unwrap(), 0);
+        assert_eq!(settle(&layout, || {}).unwrap(), 1);
+        assert_eq!(settle(&layout, || {}).unwrap(), 0);
         let lost =
             ["new", "old", "on", "cut", "absent"].map(|name| is_lost(&layout, name).unwrap());
         assert_eq!(lost, [false, true, false, true, false]);

@@ -44,6 +44,15 @@ impl InitStore {
     }
 }
 
+/// `settle`
+#[derive(Debug, Args)]
+#[command(override_usage = "grootfs [global options] settle")]
+pub struct Settle {
+    /// Waits some seconds first, unless somebody does so already
+    #[arg(long)]
+    pub later: bool,
+}
+
 /// `delete-store`
 #[derive(Debug, Args)]
 #[command(override_usage = "grootfs [global options] delete-store [options]")]
