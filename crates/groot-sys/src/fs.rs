@@ -18,7 +18,7 @@ pub const BTRFS_MAGIC: i64 = 0x9123_683e;
 
 /// Directories that [`remove_tree`] holds open at once. Deeper ones are moved to the top first, so
 /// no depth that somebody makes in a container uses up our descriptors or stack.
-const OPEN_DIRECTORIES: usize = 64;
+const OPEN_DIRECTORIES: usize = 16;
 
 /// Bytes of directory entries read at once.
 const ENTRIES_BUFFER: usize = 32 * 1024;

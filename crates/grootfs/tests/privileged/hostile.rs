@@ -3,6 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
 use std::time::Duration;
 
@@ -32,22 +35,36 @@ struct Corpus {
     driver: Driver,
     wrapper: Vec<String>,
     failures: Vec<String>,
+    _settling: UnixDatagram,
+}
+
+fn in_jail(jail: &Jail, wrapper: &[String], driver: Driver, arguments: &[&str]) -> Output {
+    let wrapper: Vec<&str> = wrapper.iter().map(String::as_str).collect();
+    let mut command = jail.command(&wrapper, "grootfs");
+    command.args(["--store", "/mnt/store", "--driver", driver.name()]).args(arguments);
+    run_within(&mut command, LIMIT)
+}
+
+/// Looks as if a process were waiting to write the store's layers to disk, so that no create starts one:
+/// `strace` would wait for it each time.
+fn settling(store: &Path) -> UnixDatagram {
+    let store = fs::metadata(store).unwrap();
+    let name = format!("grootfs-settle-{}-{}", store.dev(), store.ino());
+    UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(name).unwrap()).unwrap()
 }
 
 impl Corpus {
     fn new(driver: Driver, wrapper: &[&str]) -> Self {
         let jail = Jail::new(driver.filesystem(), Path::new(PROGRAM));
         let wrapper = wrapper.iter().map(|word| (*word).to_owned()).collect();
-        let corpus = Self { jail, driver, wrapper, failures: Vec::new() };
-        corpus.grootfs(&["init-store"]).success();
-        corpus
+        let output = in_jail(&jail, &[], driver, &["init-store"]);
+        output.success();
+        let settling = settling(&jail.path("mnt/store"));
+        Self { jail, driver, wrapper, failures: Vec::new(), _settling: settling }
     }
 
     fn grootfs(&self, arguments: &[&str]) -> Output {
-        let wrapper: Vec<&str> = self.wrapper.iter().map(String::as_str).collect();
-        let mut command = self.jail.command(&wrapper, "grootfs");
-        command.args(["--store", "/mnt/store", "--driver", self.driver.name()]).args(arguments);
-        run_within(&mut command, LIMIT)
+        in_jail(&self.jail, &self.wrapper, self.driver, arguments)
     }
 
     /// Names in the store that a failure must not change, apart from volumes of whole layers.
