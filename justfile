@@ -26,6 +26,7 @@ lint:
 bench:
     benches/cached-create
     benches/limits
+    benches/mapped-create
     benches/scale
     benches/unpack-memory
     benches/unpack
