@@ -212,8 +212,10 @@ impl Driver for OverlayXfs {
     }
 
     fn destroy_volume(&self, name: &str) -> Result<(), Error> {
-        self.unlink(name)?;
-        files::remove_tree(&self.layout.volume(name))
+        // The names are a few bytes, and go with the next clean: an error with them keeps no layer.
+        let unlinked = self.unlink(name);
+        files::remove_tree(&self.layout.volume(name))?;
+        unlinked
     }
 
     fn create_root(&self, root: &NewRoot<'_>) -> Result<Option<Mount>, Error> {
