@@ -114,11 +114,13 @@ impl Rig {
             .map(|_, entry| entry.mtime = 0)
     }
 
-    /// Names in a directory of the store, sorted.
+    /// Names in a directory of the store, sorted. In `tmp` without small files that are there for a moment: a
+    /// process in the background takes the marks of layers away by way of them.
     pub fn names(&self, directory: &str) -> Vec<String> {
         let entries = fs::read_dir(self.grootfs.path(directory)).unwrap();
         let mut names: Vec<String> =
             entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.retain(|name| directory != "tmp" || !name.starts_with("new-"));
         names.sort();
         names
     }
