@@ -184,7 +184,8 @@ fn require_quotas(projects: &Projects<'_>, store: BorrowedFd<'_>) -> Result<(), 
     }
     if !kernel_has_xfs_quotas() {
         return Err(format!(
-            "{point} has no project quotas: this kernel was built without them (CONFIG_XFS_QUOTA)"
+            "{point} has no project quotas: this kernel was built without them (CONFIG_XFS_QUOTA); use another \
+             kernel, or the driver btrfs"
         ));
     }
     let what = match state {

@@ -286,9 +286,6 @@ pub fn write_tar(path: &Path, layer: &Layer, compression: Compression) {
 
 /// A small real root file system: Debian's static busybox with its most used names.
 pub fn busybox() -> Layer {
-    let candidates = ["/bin/busybox", "/usr/bin/busybox"];
-    let program = candidates.iter().find_map(|path| fs::read(path).ok());
-    let program = program.expect("no /bin/busybox (apt-get install busybox-static)");
     let mut layer = Layer::new()
         .directory("bin")
         .directory("dev")
@@ -297,13 +294,20 @@ pub fn busybox() -> Layer {
         .directory("root")
         .directory("sys")
         .entry(Entry::directory("tmp").mode(0o1777))
-        .entry(Entry::file("bin/busybox", program).mode(0o755))
+        .entry(Entry::file("bin/busybox", busybox_program()).mode(0o755))
         .file("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n")
         .file("etc/group", "root:x:0:\n");
     for name in ["cat", "dd", "echo", "id", "ls", "mkdir", "mount", "rm", "sh", "stat", "touch"] {
         layer = layer.entry(Entry::hard_link(format!("bin/{name}"), "bin/busybox"));
     }
     layer
+}
+
+/// The program of [`busybox`].
+pub fn busybox_program() -> Vec<u8> {
+    let candidates = ["/bin/busybox", "/usr/bin/busybox"];
+    let program = candidates.iter().find_map(|path| fs::read(path).ok());
+    program.expect("no /bin/busybox (apt-get install busybox-static)")
 }
 
 #[cfg(test)]

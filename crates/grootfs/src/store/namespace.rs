@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
@@ -11,10 +11,16 @@ use serde::{Deserialize, Serialize};
 use super::layout::Layout;
 use super::{Doing, Error};
 use crate::error::AtPath;
-use crate::idmap::{IdMapping, IdMappings, list};
+use crate::idmap::{IdMapping, IdMappings, Owner, list};
 
 /// Larger files are not read: 340 mappings, the kernel's limit, need some 12 KiB.
 const LARGEST: u64 = 1 << 20;
+
+/// Who makes stores.
+const ROOT: Owner = Owner { uid: 0, gid: 0 };
+
+/// For everybody.
+const READABLE: u32 = 0o444;
 
 #[derive(Serialize, Deserialize)]
 struct File {
@@ -57,22 +63,34 @@ pub fn read(layout: &Layout) -> Result<IdMappings, Error> {
 /// Writes the mappings of a new store, or compares them with those that it has.
 pub fn write_or_compare(layout: &Layout, mappings: &IdMappings) -> Result<(), Error> {
     let file = File { uids: sorted(&mappings.uids), gids: sorted(&mappings.gids) };
+    let path = layout.namespace_file();
+    let for_others = mappings.owner(ROOT) != ROOT;
     match read(layout) {
         Ok(existing) => {
             compare("UID", &file.uids, &sorted(&existing.uids))?;
-            compare("GID", &file.gids, &sorted(&existing.gids))
+            compare("GID", &file.gids, &sorted(&existing.gids))?;
+            let mode = fs::symlink_metadata(&path).at("stat", &path)?.mode();
+            if !for_others || mode & READABLE == READABLE {
+                return Ok(());
+            }
+            // A new file, and no chmod of what is there: that may have become a link to anything.
+            write(layout, &file, for_others)
         }
-        Err(Error::NotInitialised { .. }) => write(layout, &file),
+        Err(Error::NotInitialised { .. }) => write(layout, &file, for_others),
         Err(error) => Err(error),
     }
 }
 
 /// Writes the mappings over what there is.
 pub(super) fn replace(layout: &Layout, mappings: &IdMappings) -> Result<(), Error> {
-    write(layout, &File { uids: sorted(&mappings.uids), gids: sorted(&mappings.gids) })
+    let file = File { uids: sorted(&mappings.uids), gids: sorted(&mappings.gids) };
+    let store = fs::metadata(layout.root()).at("stat", layout.root())?;
+    write(layout, &file, store.uid() != ROOT.uid)
 }
 
-fn write(layout: &Layout, file: &File) -> Result<(), Error> {
+/// Writes the file; `for_others` are those who own the store and not the file, and read it whatever the umask
+/// of who makes it is.
+fn write(layout: &Layout, file: &File, for_others: bool) -> Result<(), Error> {
     let path = layout.namespace_file();
     let mut text = serde_json::to_string(file).map_err(|e| Error::Message(e.to_string()))?;
     text.push('\n');
@@ -90,6 +108,9 @@ fn write(layout: &Layout, file: &File) -> Result<(), Error> {
         .mode(0o755)
         .open(&aside)
         .at("open", &aside)?;
+    if for_others {
+        out.set_permissions(fs::Permissions::from_mode(0o755)).at("chmod", &aside)?;
+    }
     out.write_all(text.as_bytes()).and_then(|()| out.sync_all()).at("write", &aside)?;
     fs::rename(&aside, &path).at("rename", &path)?;
     Ok(())

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind};
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -105,6 +105,11 @@ fn both_umasks(fixture: &Fixture) {
             grootfs.ok(&mapped);
             check_layout(fixture, umask, (5000, 5000));
         }
+        // As older versions made it under umask 077: its owner could not read it.
+        let file = fixture.path("meta/namespace.json");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o700)).unwrap();
+        grootfs.ok(&mapped);
+        check_layout(fixture, umask, (5000, 5000));
         grootfs.ok(&["delete-store"]);
     }
 }

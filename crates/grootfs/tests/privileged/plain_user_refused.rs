@@ -11,7 +11,13 @@ use testkit::user::{UID, User, open_up};
 use crate::fixture::{Driver, Fixture, assert_contains};
 use crate::plain_user::{Alice, for_alice};
 
-for_alice!(ids_that_cannot_be_mapped, of_somebody_else, nobody_else_s_command, mounting);
+for_alice!(
+    ids_that_cannot_be_mapped,
+    helpers_that_do_not_help,
+    of_somebody_else,
+    nobody_else_s_command,
+    mounting,
+);
 on_both_drivers!(without_mappings);
 
 fn image(fixture: &Fixture) -> String {
@@ -71,6 +77,61 @@ fn ids_that_cannot_be_mapped(alice: &Alice) {
     assert_contains(&alice.grootfs.ok(&["delete", "nothing"]), "not found");
     assert_contains(&alice.grootfs.fails(&["delete", "x"]), "setting uid mapping: ");
     assert!(fixture.path("images/x").exists());
+}
+
+/// What sets limits for users: not there, without power, of another version, not what it should be.
+fn helpers_that_do_not_help(alice: &Alice) {
+    let fixture = &alice.fixture;
+    let tar = image(fixture);
+    alice.grootfs.ok(&["create", "--without-mount", &tar, "there"]);
+    let name = if fixture.is_overlay() { "tardis" } else { "drax" };
+    let flag = format!("--{name}-bin");
+    // `create` with a limit, `limit`, and `stats` of a root that is there: each fails, and nothing changes.
+    let all_fail = |program: &str| {
+        let grootfs = alice.grootfs.clone().with(&[&flag, program]);
+        let limit = ["--disk-limit-size-bytes", "100000000"];
+        let create = [&["create", "--without-mount"], &limit[..], &[&tar, "new"]].concat();
+        [create, [&["limit"], &limit[..], &["there"]].concat(), vec!["stats", "there"]].map(
+            |command| {
+                let before = fixture.listing();
+                let text = grootfs.fails(&command);
+                before.assert_same(&fixture.listing());
+                text
+            },
+        )
+    };
+    for text in all_fail("no-such-helper") {
+        assert_contains(&text, "no-such-helper was not found in the $PATH; ");
+        assert_contains(&text, &format!("install it, or give its path with {flag}"));
+    }
+    let (program, _) = alice.helper(name, "exit 0");
+    let shown = program.to_str().unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    for text in all_fail(shown) {
+        let remedy = format!("as root: chown root {shown} && chmod u+s {shown}");
+        assert_contains(&text, &format!("missing the setuid bit on {name} ({shown}); {remedy}"));
+    }
+    let script = |text: &str| {
+        fs::write(&program, format!("#!/bin/sh\n{text}\n")).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o4755)).unwrap();
+    };
+    script(&format!("[ $1 != --version ] || exec echo {name} version 9.9; echo what?; exit 1"));
+    for text in all_fail(shown) {
+        let expected =
+            format!("{shown} is not the `{name} version 0.1.0` that this grootfs works with");
+        assert_contains(&text, &expected);
+        assert_contains(&text, &format!("it answers `{name} version 9.9`"));
+    }
+    // Right by name, and it answers nonsense where an answer is needed.
+    script(&format!(
+        "[ $1 != --version ] || exec echo {name} version 0.1.0; printf '\\033[1mfine'"
+    ));
+    let grootfs = alice.grootfs.clone().with(&[&flag, shown]);
+    let text = grootfs.fails(&["stats", "there"]);
+    let expected = format!("{shown} answered what cannot be understood: `\\u{{1b}}[1mfine`; ");
+    assert_contains(&text, &expected);
+    assert_contains(&text, "is it the one that came with this grootfs?");
+    assert_eq!(grootfs.ok(&["delete", "there"]), "Image there deleted\n");
 }
 
 fn of_somebody_else(alice: &Alice) {
