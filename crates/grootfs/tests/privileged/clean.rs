@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::process::Command;
+use std::time::Duration;
 
-use testkit::command::run;
+use testkit::command::{run, start};
 use testkit::image::Image;
 use testkit::layer::Layer;
 
-use crate::fixture::{Fixture, assert_contains, two_layers};
+use crate::fixture::{Driver, Fixture, assert_contains, two_layers};
 
 on_both_drivers!(unused_layers_go, thresholds, left_overs_go, with_create, stray_images);
 
@@ -52,6 +53,32 @@ fn no_stale_quota_groups(fixture: &Fixture) {
     let groups = run(Command::new("btrfs").args(["qgroup", "show"]).arg(&mount)).success();
     let groups: Vec<&str> = groups.lines().filter(|line| line.starts_with("0/")).collect();
     assert_eq!(groups.len(), 1, "{groups:?}");
+}
+
+/// So many layers that a look at all of them takes longer than a clean may hold the lock at a time: it still
+/// goes on, and a root made meanwhile keeps its layer.
+#[test]
+fn privileged_overlay_xfs_thousands_of_unused_layers() {
+    let fixture = Fixture::new(Driver::OverlayXfs);
+    let (url, _) = fixture.oci("image", &two_layers());
+    fixture.create(&url, "x");
+    let used = fixture.names("volumes");
+    for number in 0..8000 {
+        let name = format!("{number:064x}");
+        fs::create_dir(fixture.path(&format!("volumes/{name}"))).unwrap();
+        let metadata = fixture.path(&format!("meta/volume-{name}"));
+        fs::write(metadata, "{\"Size\":1000}\n").unwrap();
+    }
+    // The layer of a root that is there only by its record, as of one made in this moment.
+    let kept = format!("{:064x}", 1500);
+    fs::create_dir(fixture.path("images/now")).unwrap();
+    let record = fixture.path("meta/dependencies/image:now.json");
+    fs::write(record, format!("[\"{kept}\"]")).unwrap();
+    let clean = start(&mut fixture.grootfs.command(&["clean"]));
+    assert_eq!(clean.finish(Duration::from_secs(60)).success(), "clean completed\n");
+    let mut expected = [used, vec![kept]].concat();
+    expected.sort();
+    assert_eq!(fixture.names("volumes"), expected);
 }
 
 fn thresholds(fixture: &Fixture) {

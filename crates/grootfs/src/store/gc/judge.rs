@@ -1,8 +1,9 @@
 //! Which volumes go, which stay, and why.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs;
-use std::time::SystemTime;
+use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, SystemTime};
 
 use super::Cleaner;
 use crate::store::id::ImageId;
@@ -60,10 +61,18 @@ pub struct Judged {
 /// Who uses which volumes.
 #[derive(Debug, Default)]
 pub struct Used {
+    /// The images that have been looked at, and which file said what they use.
+    images: HashMap<String, Option<Written>>,
     by_images: BTreeMap<String, BTreeSet<String>>,
     by_ignored: BTreeMap<String, String>,
     by_pulls: HashSet<String>,
 }
+
+/// Longer than the clock of any file system stands still.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Tells a file from one that is written later in its place, even where that gets its inode number.
+type Written = (u64, i64, i64);
 
 impl Cleaner<'_> {
     /// Who uses which volumes. The caller holds the lock alone.
@@ -77,11 +86,7 @@ impl Cleaner<'_> {
     pub(super) fn used_without_lock(&self) -> Result<Used, Error> {
         let layout = &self.store.layout;
         let mut used = Used::default();
-        for image in volumes::names(&layout.images()).doing("listing images")? {
-            for volume in self.volumes_of(&image) {
-                used.by_images.entry(volume).or_default().insert(image.clone());
-            }
-        }
+        self.add_images(&mut used)?;
         for name in &self.request.ignored {
             for volume in dependencies::of_base_image(layout, name) {
                 used.by_ignored.insert(volume, name.clone());
@@ -89,6 +94,40 @@ impl Cleaner<'_> {
         }
         used.by_pulls = intents::seen(layout)?.into_iter().collect();
         Ok(used)
+    }
+
+    /// Adds who has come to use volumes since. Who has gone meanwhile is not taken out: the next clean is for
+    /// what they leave. The caller holds the lock alone.
+    pub(super) fn add_new(&self, used: &mut Used) -> Result<(), Error> {
+        self.add_images(used)?;
+        used.by_pulls.extend(intents::used(&self.store.layout)?);
+        Ok(())
+    }
+
+    /// Adds the images that have not been looked at, or are others than then.
+    fn add_images(&self, used: &mut Used) -> Result<(), Error> {
+        let layout = &self.store.layout;
+        for image in volumes::names(&layout.images()).doing("listing images")? {
+            // Before it is read: what is written between the two is looked at again.
+            let written = self.written(&image);
+            if written.is_some() && used.images.get(&image) == Some(&written) {
+                continue;
+            }
+            for volume in self.volumes_of(&image) {
+                used.by_images.entry(volume).or_default().insert(image.clone());
+            }
+            used.images.insert(image, written);
+        }
+        Ok(())
+    }
+
+    /// The file that says what an image uses; `None` where there is none, or one so young that another one
+    /// could get its number and, as clocks of file systems tick, its time.
+    fn written(&self, image: &str) -> Option<Written> {
+        let id = ImageId::new(image).ok()?;
+        let found = fs::metadata(self.store.layout.image_dependencies(&id)).ok()?;
+        let age = SystemTime::now().duration_since(found.modified().ok()?).ok()?;
+        (age >= TICK).then(|| (found.ino(), found.ctime(), found.ctime_nsec()))
     }
 
     /// The volumes of an image. Where nothing or nonsense is written about that, what can be found out.
@@ -128,7 +167,7 @@ impl Cleaner<'_> {
         Ok(judged)
     }
 
-    fn verdict(&self, name: &str, used: &Used) -> Result<Verdict, Error> {
+    pub(super) fn verdict(&self, name: &str, used: &Used) -> Result<Verdict, Error> {
         if name.starts_with(GARBAGE) {
             return Ok(Verdict::Garbage);
         }

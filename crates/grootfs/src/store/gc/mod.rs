@@ -126,26 +126,28 @@ impl Cleaner<'_> {
         Patience::of(self.request.lock_limit, &self.request.interrupt)
     }
 
-    /// Gives volumes that are to go a name that begins with `gc.`. Looks without the lock first: mostly there
-    /// is nothing to do, and nobody is disturbed.
+    /// Gives volumes that are to go a name that begins with `gc.`. Looks without the lock first: that takes as
+    /// long as the store is large, and mostly there is nothing to do. Under the lock, a slice at a time, only
+    /// what has come since is looked at, so that no create waits longer in a large store.
     fn mark(&self, until: Instant) -> Result<(), Error> {
-        let any = |judged: &[Judged]| judged.iter().any(|volume| volume.verdict.is_to_go());
-        while any(&self.judged(&self.used_without_lock()?)?) {
-            let lock = self.lock()?;
-            let slice = Instant::now() + SLICE;
-            // Under the lock again: a create may have come in between.
-            let judged = self.judged(&self.used()?)?;
-            let mut to_go = judged.iter().filter(|volume| volume.verdict.is_to_go()).peekable();
-            while let Some(volume) = to_go.next_if(|_| Instant::now() < slice) {
-                let retired = self.retire(&volume.name);
-                self.logged("garbage-collector-mark-unused.marking-unused-failed", retired);
-            }
-            let done = to_go.peek().is_none();
-            drop(lock);
-            if done {
-                break;
-            }
+        let mut used = self.used_without_lock()?;
+        let judged = self.judged(&used)?;
+        let mut to_go = judged.iter().filter(|volume| volume.verdict.is_to_go()).peekable();
+        while to_go.peek().is_some() {
             self.in_time(until)?;
+            let _lock = self.lock()?;
+            let slice = Instant::now() + SLICE;
+            self.add_new(&mut used)?;
+            // One at least, however long the look has taken: it ends in any case.
+            for volume in to_go.by_ref() {
+                if self.verdict(&volume.name, &used)?.is_to_go() {
+                    let retired = self.retire(&volume.name);
+                    self.logged("garbage-collector-mark-unused.marking-unused-failed", retired);
+                }
+                if Instant::now() >= slice {
+                    break;
+                }
+            }
         }
         Ok(())
     }
