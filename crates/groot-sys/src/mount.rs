@@ -40,11 +40,18 @@ pub struct Overlay<'a> {
 /// Mounts an overlay: by the mount API with one `lowerdir+` a layer (Linux 6.7), so that their
 /// number is not limited by the length of a text; by the classic call on older kernels.
 pub fn overlay(overlay: &Overlay<'_>) -> Result<()> {
-    in_directory(overlay.base, || match configured(overlay) {
+    let absolute: Vec<PathBuf> = overlay.lower.iter().map(|path| overlay.base.join(path)).collect();
+    // A thread with a directory of its own takes a tenth of a millisecond: only where names are too long.
+    let relative = || match configured(overlay, overlay.lower) {
         Err(Tried::Unsupported) => classic(overlay),
         Err(Tried::Failed(error)) => Err(error),
         Ok(()) => Ok(()),
-    })
+    };
+    match configured(overlay, &absolute) {
+        Err(Tried::Unsupported) => in_directory(overlay.base, relative),
+        Err(Tried::Failed(error)) => Err(error),
+        Ok(()) => Ok(()),
+    }
 }
 
 /// Runs something with another working directory, without changing that of the process: only
@@ -72,7 +79,7 @@ enum Tried {
     Failed(Error),
 }
 
-fn configured(overlay: &Overlay<'_>) -> std::result::Result<(), Tried> {
+fn configured(overlay: &Overlay<'_>, lower: &[PathBuf]) -> std::result::Result<(), Tried> {
     let context = match fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC) {
         Err(Errno::NOSYS) => return Err(Tried::Unsupported),
         other => other.call("fsopen", || "overlay".into()).map_err(Tried::Failed)?,
@@ -81,8 +88,7 @@ fn configured(overlay: &Overlay<'_>) -> std::result::Result<(), Tried> {
     fsconfig_set_string(context.as_fd(), "source", "overlay")
         .call("fsconfig", || "source=overlay".into())
         .map_err(Tried::Failed)?;
-    let options = overlay
-        .lower
+    let options = lower
         .iter()
         .map(|path| ("lowerdir+", path.as_path()))
         .chain([("upperdir", overlay.upper), ("workdir", overlay.work)]);
@@ -102,7 +108,7 @@ fn configured(overlay: &Overlay<'_>) -> std::result::Result<(), Tried> {
             .call("fsconfig", || "userxattr".into())
             .map_err(|error| refused(error, context.as_fd()))?;
     }
-    let show = || format!("overlay, {} layers", overlay.lower.len());
+    let show = || format!("overlay, {} layers", lower.len());
     fsconfig_create(context.as_fd())
         .call("fsconfig", show)
         .map_err(|error| refused(error, context.as_fd()))?;

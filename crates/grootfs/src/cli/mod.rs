@@ -208,13 +208,12 @@ fn context(cli: &Cli) -> Result<Context, Error> {
     let log = Log::open(config.log_level, config.log_format, config.log_file.as_deref())
         .map_err(crate::config::Error::LogFile)?;
     let layout = Layout::new(config.store.clone());
-    let interrupt = Interrupt::default();
-    if matches!(
-        cli.command,
-        Command::Create(_) | Command::Pull(_) | Command::Clean(_) | Command::Check(_)
-    ) {
-        signals::listen(&interrupt);
-    }
+    let interrupt = match cli.command {
+        Command::Create(_) | Command::Pull(_) | Command::Clean(_) | Command::Check(_) => {
+            signals::interrupt()
+        }
+        _ => Interrupt::default(),
+    };
     let metrics = report::metrics(&config, cli.command.name());
     Ok(Context { log: log.session(cli.command.name()), config, layout, metrics, interrupt })
 }
