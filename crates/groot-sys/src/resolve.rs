@@ -17,6 +17,10 @@ use rustix::fs::{
 
 use crate::{Call, Errno, Result};
 
+mod file;
+
+pub use file::file_in_root;
+
 /// How often a resolution is tried again that a rename elsewhere on the system has disturbed.
 const TRIES: u32 = 128;
 

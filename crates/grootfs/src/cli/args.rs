@@ -7,11 +7,13 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use crate::config::Flags;
 use crate::error::Error;
 
+mod bundle;
 mod check;
 mod create;
 mod root;
 mod store;
 
+pub use bundle::BundleArgs;
 pub use check::Check;
 pub use create::{Create, ImageArgs, Pull};
 pub use root::{Delete, Limit, Stats};

@@ -20,6 +20,7 @@ use crate::store::{Store, healing};
 use crate::userns;
 
 mod args;
+mod bundle;
 mod capacity;
 mod check;
 mod clean;

@@ -84,6 +84,7 @@ mod backing_file;
 mod bad_images;
 mod bad_requests;
 mod base_directory;
+mod bundle;
 mod cache;
 mod check;
 mod clean;
