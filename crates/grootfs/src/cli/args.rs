@@ -17,7 +17,7 @@ pub use bundle::BundleArgs;
 pub use check::Check;
 pub use create::{Create, ImageArgs, Pull};
 pub use root::{Delete, Limit, Stats};
-pub use store::{Clean, DeleteStore, Df, InitStore, Settle};
+pub use store::{Clean, DeleteStore, Df, InitStore, List, Settle};
 
 /// Root file systems for containers.
 #[derive(Debug, Parser)]
@@ -142,8 +142,7 @@ pub enum Command {
     /// Looks for whatever is wrong with a store, and mends it
     Check(Check),
     /// Lists the root file systems
-    #[command(override_usage = "grootfs [global options] list")]
-    List(Ignored),
+    List(List),
     /// Writes new layers to disk a moment later; started by create and pull
     #[command(hide = true)]
     Settle(Settle),

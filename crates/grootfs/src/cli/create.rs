@@ -90,16 +90,17 @@ impl Creation<'_> {
             let _step = log.step();
             self.puller(&log).pull(&image)?
         };
+        let name = image::name(self.argument);
         let mount = {
             let log = log.session("making-image");
             let _step = log.step();
-            self.make(&image, &pulled, &log)?
+            self.make(&image, name.as_deref(), &pulled, &log)?
         };
         drop(lock);
         if pulled.brought_in {
             settle::start_detached(context);
         }
-        if let Some(name) = image::name(self.argument)
+        if let Some(name) = name
             && let Err(error) =
                 dependencies::write_base_image(&store.layout, &name, &pulled.volumes)
         {
@@ -124,12 +125,19 @@ impl Creation<'_> {
         }
     }
 
-    fn make(&self, image: &Image, pulled: &Pulled, log: &Log) -> Result<Option<Mount>, Error> {
+    fn make(
+        &self,
+        image: &Image,
+        origin: Option<&str>,
+        pulled: &Pulled,
+        log: &Log,
+    ) -> Result<Option<Mount>, Error> {
         let config = &self.context.config;
         let declared: &[String] =
             if self.shape().declared_volumes { &image.config.volumes } else { &[] };
         let new = NewImage {
             id: self.id,
+            origin,
             volumes: &pulled.volumes,
             layers_size: pulled.size,
             mount: !config.without_mount,

@@ -43,6 +43,7 @@ mod settle;
 mod signals;
 mod source;
 mod stats;
+mod table;
 
 use args::{Cli, Command};
 
@@ -149,6 +150,7 @@ fn dispatch(cli: Cli, given: &[OsString]) -> Result<Done, Error> {
         Command::Limit(args) => args.check()?,
         Command::Df(args) => args.check()?,
         Command::Check(args) => args.check()?,
+        Command::List(args) => args.check()?,
         Command::InitStore(args) => args.check()?,
         Command::GenerateVolumeSizeMetadata(args) => args.check()?,
         _ => {}
@@ -185,7 +187,7 @@ fn execute(context: &Context, command: Command) -> Result<String, Error> {
         Command::Limit(args) => limit::run(context, &args),
         Command::Df(args) => df::run(context, &args),
         Command::Clean(args) => clean::run(context, &args),
-        Command::List(_) => list::run(context),
+        Command::List(args) => list::run(context, &args),
         Command::Settle(args) => settle::run(context, &args),
         Command::Capacity(_) => Ok(capacity::run(context)),
         Command::Config(_) => Ok(config::run(context)),
