@@ -17,7 +17,7 @@ pub use bundle::BundleArgs;
 pub use check::Check;
 pub use create::{Create, ImageArgs, Pull};
 pub use root::{Delete, Limit, Stats};
-pub use store::{Clean, DeleteStore, Df, InitStore, List, Settle};
+pub use store::{Clean, DeleteStore, Df, Doctor, InitStore, List, Settle};
 
 /// Root file systems for containers.
 #[derive(Debug, Parser)]
@@ -143,6 +143,8 @@ pub enum Command {
     Check(Check),
     /// Lists the root file systems
     List(List),
+    /// Looks for what keeps this machine and this store from working
+    Doctor(Doctor),
     /// Writes new layers to disk a moment later; started by create and pull
     #[command(hide = true)]
     Settle(Settle),
@@ -170,6 +172,7 @@ impl Command {
             Self::Clean(_) => "clean",
             Self::Check(_) => "check",
             Self::List(_) => "list",
+            Self::Doctor(_) => "doctor",
             Self::Settle(_) => "settle",
             Self::Capacity(_) => "capacity",
             Self::Config(_) => "config",

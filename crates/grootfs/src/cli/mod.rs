@@ -30,6 +30,7 @@ mod delete;
 mod delete_store;
 mod detached;
 mod df;
+mod doctor;
 mod find;
 mod generate_metadata;
 mod init_store;
@@ -151,6 +152,7 @@ fn dispatch(cli: Cli, given: &[OsString]) -> Result<Done, Error> {
         Command::Df(args) => args.check()?,
         Command::Check(args) => args.check()?,
         Command::List(args) => args.check()?,
+        Command::Doctor(args) => args.check()?,
         Command::InitStore(args) => args.check()?,
         Command::GenerateVolumeSizeMetadata(args) => args.check()?,
         _ => {}
@@ -159,8 +161,10 @@ fn dispatch(cli: Cli, given: &[OsString]) -> Result<Done, Error> {
     for key in &context.config.unknown_keys {
         context.log.info("config-unknown-key", key);
     }
-    let needs_no_store =
-        matches!(cli.command, Command::InitStore(_) | Command::Capacity(_) | Command::Config(_));
+    let needs_no_store = matches!(
+        cli.command,
+        Command::InitStore(_) | Command::Capacity(_) | Command::Config(_) | Command::Doctor(_)
+    );
     if !needs_no_store {
         namespace::check_owner(&context)?;
     }
@@ -188,6 +192,7 @@ fn execute(context: &Context, command: Command) -> Result<String, Error> {
         Command::Df(args) => df::run(context, &args),
         Command::Clean(args) => clean::run(context, &args),
         Command::List(args) => list::run(context, &args),
+        Command::Doctor(args) => doctor::run(context, &args),
         Command::Settle(args) => settle::run(context, &args),
         Command::Capacity(_) => Ok(capacity::run(context)),
         Command::Config(_) => Ok(config::run(context)),

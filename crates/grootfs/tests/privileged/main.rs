@@ -93,6 +93,7 @@ mod crash;
 mod delete;
 mod delete_store;
 mod df;
+mod doctor;
 mod fixture;
 mod healing;
 mod hostile;

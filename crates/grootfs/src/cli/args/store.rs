@@ -1,5 +1,5 @@
 //! Arguments of the commands about a store as a whole: `init-store`, `delete-store`, `clean`, `df`,
-//! `list`.
+//! `list`, `doctor`.
 
 use clap::{ArgAction, Args};
 
@@ -122,5 +122,24 @@ impl List {
     /// Checks that the flags go together.
     pub fn check(&self) -> Result<(), Error> {
         require(!(self.long && self.json), "--long and --json cannot be used together")
+    }
+}
+
+/// `doctor`
+#[derive(Debug, Args)]
+#[command(override_usage = "grootfs [global options] doctor [options]")]
+pub struct Doctor {
+    /// A JSON object a line, for programs
+    #[arg(long)]
+    pub json: bool,
+    /// None
+    #[arg(hide = true)]
+    pub arguments: Vec<String>,
+}
+
+impl Doctor {
+    /// Checks the number of arguments.
+    pub fn check(&self) -> Result<(), Error> {
+        require(self.arguments.is_empty(), "invalid arguments - usage: doctor [options]")
     }
 }
