@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
+use super::progress::Mode;
 use crate::config::Flags;
 use crate::error::Error;
 
@@ -86,6 +87,18 @@ pub struct Global {
     /// Which original is followed where they differ: v0.30 or garden [default: v0.30]
     #[arg(long, global = true, value_name = "MODE")]
     pub compat: Option<String>,
+    /// auto: one line of a terminal on standard error; plain: a line every few seconds; none
+    #[arg(
+        long,
+        global = true,
+        value_name = "HOW",
+        default_value = "auto",
+        hide_default_value = true
+    )]
+    pub progress: Mode,
+    /// No progress and no warnings; what is asked for is printed all the same
+    #[arg(long, global = true)]
+    pub quiet: bool,
     /// Print the version
     #[arg(long, short = 'v', action = ArgAction::Version)]
     pub version: Option<bool>,

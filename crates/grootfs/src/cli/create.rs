@@ -34,7 +34,7 @@ fn create(
     words: &[String],
 ) -> Result<String, Error> {
     let config = &context.config;
-    let source = image::open(argument, &source::options(context, &args.image)?)?;
+    let source = source::open(context, argument, &args.image)?;
     let driver = context.driver();
     let store = context.store()?;
     let id = ImageId::new(id).map_err(store::Error::from)?;

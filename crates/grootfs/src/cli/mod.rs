@@ -38,6 +38,7 @@ mod limit;
 mod list;
 mod namespace;
 mod normalise;
+mod progress;
 mod pull;
 mod report;
 mod settle;
@@ -56,6 +57,8 @@ struct Context {
     log: Log,
     metrics: Metrics,
     interrupt: Interrupt,
+    progress: progress::Mode,
+    quiet: bool,
 }
 
 impl Context {
@@ -87,7 +90,7 @@ impl Context {
     fn warn(&self, action: &str, error: &(dyn std::error::Error + 'static)) {
         self.log.error(action, error);
         let mut terminal = std::io::stderr();
-        if terminal.is_terminal() && !self.log.shows_errors() {
+        if terminal.is_terminal() && !self.quiet && !self.log.shows_errors() {
             // Nobody is left to be told when the terminal is gone.
             let _ = writeln!(terminal, "warning: {}", crate::error::chain(error));
         }
@@ -223,7 +226,10 @@ fn context(cli: &Cli) -> Result<Context, Error> {
         _ => Interrupt::default(),
     };
     let metrics = report::metrics(&config, cli.command.name());
-    Ok(Context { log: log.session(cli.command.name()), config, layout, metrics, interrupt })
+    let log = log.session(cli.command.name());
+    let quiet = cli.global.quiet;
+    let progress = if quiet { progress::Mode::None } else { cli.global.progress };
+    Ok(Context { log, config, layout, metrics, interrupt, progress, quiet })
 }
 
 /// Prints what went wrong; after a failed preparation also the help, as the original did.

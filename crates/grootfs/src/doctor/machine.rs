@@ -37,8 +37,8 @@ pub fn examine(config: &Config, kind: Option<Kind>) -> Vec<Finding> {
         }
     }
     for (name, program) in [
-        ("newuidmap", config.mapping_tools.newuidmap.as_path()),
-        ("newgidmap", config.mapping_tools.newgidmap.as_path()),
+        ("newuidmap", config.id_tools.newuidmap.as_path()),
+        ("newgidmap", config.id_tools.newgidmap.as_path()),
     ] {
         findings.push(mapping_tool(name, program));
     }
@@ -168,7 +168,11 @@ fn mapping_tool(name: &str, program: &Path) -> Finding {
         Some(path) => set_uid(&topic, &path, without),
         None => {
             let text = format!("{} is not in PATH: {without}", program.display());
-            Finding::warning(&topic, text, format!("apt-get install uidmap, or name it with --{name}-bin"))
+            Finding::warning(
+                &topic,
+                text,
+                format!("apt-get install uidmap, or name it with --{name}-bin"),
+            )
         }
     }
 }
