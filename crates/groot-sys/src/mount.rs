@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, UnmountFlags,
-    fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount, move_mount,
-    unmount as umount,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
+    UnmountFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount,
+    mount_change, move_mount, unmount as umount,
 };
 
 use crate::{Call, Errno, Error, Result};
@@ -65,6 +65,25 @@ fn in_directory(directory: &Path, action: impl FnOnce() -> Result<()> + Send) ->
         rustix::process::chdir(directory).call("chdir", || directory.display().to_string())?;
         action()
     };
+    in_thread(run)
+}
+
+/// Runs something in a mount namespace of its own: what it mounts, nobody else sees, and it is gone afterwards.
+pub fn apart<T: Send>(action: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let run = || {
+        let flags = rustix::thread::UnshareFlags::NEWNS | rustix::thread::UnshareFlags::FS;
+        // SAFETY: only what the calling thread sees of mounts, and its working directory, root and umask, stop
+        // being shared; the thread ends right after and holds nothing that relies on sharing them.
+        let unshared = unsafe { rustix::thread::unshare_unsafe(flags) };
+        unshared.call("unshare", || "CLONE_NEWNS".into())?;
+        let flags = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+        mount_change("/", flags).call("mount", || "/, MS_PRIVATE".into())?;
+        action()
+    };
+    in_thread(run)
+}
+
+fn in_thread<T: Send>(run: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     std::thread::scope(|scope| match std::thread::Builder::new().spawn_scoped(scope, run) {
         Ok(thread) => {
             thread.join().unwrap_or_else(|_| Err(Errno::CANCELED).call("thread", String::new))

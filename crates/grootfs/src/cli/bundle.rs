@@ -7,8 +7,9 @@ use crate::error::{Error, chain};
 use crate::image::ImageConfig;
 use crate::rootfs::bundle::{Bundle, Target};
 use crate::rootfs::{self, Shape};
-use crate::store::Store;
 use crate::store::id::ImageId;
+use crate::store::{Store, namespace};
+use crate::userns;
 
 /// A root file system that was just made.
 pub struct Made<'a> {
@@ -27,8 +28,9 @@ pub fn prepare(
     kind: Kind,
 ) -> Result<(), Error> {
     let unmounted = context.config.without_mount && kind == Kind::OverlayXfs;
-    if args.is_wanted() && unmounted && !store.mappings.is_empty() {
-        // Overlay does not see there what layers delete: the marks are for root only.
+    if args.is_wanted() && unmounted && !store.mappings.is_empty() && userns::is_host_root() {
+        // Overlay does not see there what layers delete: the marks are for root only. Layers that a user has
+        // unpacked have those for users as well.
         return Err(Error::Message(
             "a runtime cannot mount this root, because the store has id mappings and it would do so in the \
              container's user namespace: leave --without-mount away"
@@ -44,7 +46,9 @@ pub fn describe(args: &BundleArgs, store: &Store, made: &Made<'_>) -> Result<Str
     let Made { id, config, words, mount, shape } = *made;
     if args.is_wanted() {
         let declared_volumes = shape.declared_volumes;
-        let (id, paths, mappings) = (id.as_str(), &paths, &store.mappings);
+        // As they are on the machine: the runtime starts there, and not in a namespace of ours.
+        let mappings = &namespace::read(&store.layout)?;
+        let (id, paths) = (id.as_str(), &paths);
         let bundle = Bundle { id, paths, config, words, mount, declared_volumes, mappings };
         let document = look::into(paths, mount, |root| bundle.document(root))?.map_err(message)?;
         match target(args) {

@@ -100,6 +100,7 @@ impl Creation<'_> {
         if pulled.brought_in {
             settle::start_detached(context);
         }
+        let described = self.describe(&image, mount.as_ref())?;
         if let Some(name) = name
             && let Err(error) =
                 dependencies::write_base_image(&store.layout, &name, &pulled.volumes)
@@ -107,7 +108,7 @@ impl Creation<'_> {
             // The image is there; only a later `clean` may not know that it was to be left alone.
             context.log.error("remembering-image-failed", &error);
         }
-        self.describe(&image, mount.as_ref())
+        Ok(described)
     }
 
     fn puller<'a>(&'a self, log: &'a Log) -> Puller<'a> {

@@ -5,30 +5,33 @@ use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
-use super::{Doing, Error, Mount, files};
+use super::{Doing, Error, Mount};
 use crate::error::AtPath;
 use crate::store::layout::ImagePaths;
 
-/// Lets somebody look into a new root. One that the runtime is going to mount is mounted for this
-/// moment, at its own place, from where `delete` takes it away should we be killed.
-pub fn into<T>(
+/// Lets somebody look into a new root. One that the runtime is going to mount is mounted for this moment, where
+/// nobody else sees it, and from where the kernel takes it away.
+pub fn into<T: Send>(
     paths: &ImagePaths,
     mount: Option<&Mount>,
-    look: impl FnOnce(BorrowedFd<'_>) -> T,
+    look: impl FnOnce(BorrowedFd<'_>) -> T + Send,
 ) -> Result<T, Error> {
     let rootfs = paths.rootfs();
-    let (lower, upper, work) = match mount {
+    let (lower, upper, work, user_xattrs) = match mount {
         None => return Ok(look(open(&rootfs)?.as_fd())),
         Some(Mount::Bind(source)) => return Ok(look(open(source)?.as_fd())),
-        Some(Mount::Overlay { lower, upper, work }) => (lower, upper, work),
+        Some(Mount::Overlay { lower, upper, work, user_xattrs }) => {
+            (lower, upper, work, user_xattrs)
+        }
     };
-    let base = paths.dir();
-    let overlay = groot_sys::mount::Overlay { base, lower, upper, work, target: &rootfs };
-    groot_sys::mount::overlay(&overlay).doing("mounting overlay")?;
-    // Closed before the mount goes.
-    let seen = open(&rootfs).map(|root| look(root.as_fd()));
-    files::unmount(&rootfs)?;
-    seen
+    let (base, user_xattrs) = (paths.dir(), *user_xattrs);
+    let overlay =
+        groot_sys::mount::Overlay { base, lower, upper, work, target: &rootfs, user_xattrs };
+    let seen = groot_sys::mount::apart(|| {
+        groot_sys::mount::overlay(&overlay)?;
+        Ok(open(&rootfs).map(|root| look(root.as_fd())))
+    });
+    seen.doing("mounting overlay")?
 }
 
 fn open(directory: &Path) -> Result<OwnedFd, Error> {

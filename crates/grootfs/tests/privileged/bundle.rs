@@ -8,8 +8,11 @@ use serde_json::{Value, json};
 use testkit::command::{Output, run};
 use testkit::image::{Image, busybox};
 use testkit::layer::{Entry, Layer};
+use testkit::set_uid::set_mode;
+use testkit::user::{FIRST_SUBID, SUBIDS, UID};
 
 use crate::fixture::{Fixture, assert_contains};
+use crate::plain_user::{Alice, for_alice};
 
 on_both_drivers!(
     the_images_command_runs,
@@ -18,7 +21,9 @@ on_both_drivers!(
     nothing_is_left_of_what_fails,
     an_older_bundle_stays,
     hostile_users,
+    users_that_layers_take_away,
 );
+for_alice!(of_a_user);
 on_both_drivers!(without_store: in_a_mapped_store, what_the_mappings_leave_out);
 
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nweb:x:33:34::/srv:/bin/false\n";
@@ -112,6 +117,72 @@ fn the_runtime_mounts(fixture: &Fixture) {
     assert!(fixture.mounts().is_empty());
     fixture.grootfs.ok(&["delete", "box"]);
     assert!(!fixture.path("images/box").exists());
+}
+
+/// What upper layers take away is away, also in a root that nobody has mounted yet.
+fn users_that_layers_take_away(fixture: &Fixture) {
+    for (name, layer, is_there) in [
+        (
+            "link",
+            Layer::new()
+                .symlink("etc/passwd", "../usr/users")
+                .directory("usr")
+                .file("usr/users", PASSWD),
+            true,
+        ),
+        ("file", Layer::new().whiteout("etc/passwd"), false),
+        ("directory", Layer::new().whiteout("etc"), false),
+        ("opaque", Layer::new().directory("etc").opaque("etc"), false),
+    ] {
+        let top = image().layer(&layer);
+        let (url, _) = fixture.oci(name, &top);
+        let arguments = ["create", "--without-mount", "--config-json", &url, name];
+        if is_there {
+            let printed: Value = serde_json::from_str(&fixture.grootfs.ok(&arguments)).unwrap();
+            assert_eq!(printed["process"]["user"]["uid"], 33);
+        } else {
+            fixture.grootfs.ok(&["pull", &url]);
+            let text = fixture.fails_cleanly(&arguments);
+            assert_contains(
+                &text,
+                "the image's user `web` is unknown: /etc/passwd has no such name",
+            );
+        }
+    }
+}
+
+/// The bundle of a user's root runs in a user namespace with the ids of the store.
+fn of_a_user(alice: &Alice) {
+    let fixture = &alice.fixture;
+    let (url, _) = fixture.oci("image", &image());
+    let place = fixture.scratch("place");
+    fs::create_dir(&place).unwrap();
+    set_mode(&place, 0o777);
+    let directory = place.join("bundle");
+    let bundle = directory.to_str().unwrap();
+    alice.grootfs.ok(&["create", "--without-mount", "--bundle", bundle, &url, "box"]);
+    let config = document(&directory);
+    for ids in ["uidMappings", "gidMappings"] {
+        let expected = json!([
+            { "containerID": 0, "hostID": UID, "size": 1 },
+            { "containerID": 1, "hostID": FIRST_SUBID, "size": SUBIDS },
+        ]);
+        assert_eq!(config["linux"][ids], expected);
+    }
+    assert_eq!(
+        config["process"]["user"],
+        json!({ "uid": 33, "gid": 34, "additionalGids": [34, 50] })
+    );
+    assert_eq!(runc(&directory).success(), TOLD);
+    assert!(fixture.mounts().is_empty());
+    alice.grootfs.ok(&["delete", "box"]);
+    // Of what fails, nothing is left.
+    let (url, _) = fixture.oci("nobody", &image().config("User", json!("nobody-knows")));
+    alice.grootfs.ok(&["pull", &url]);
+    let before = fixture.listing();
+    let text = alice.grootfs.fails(&["create", "--without-mount", "--config-json", &url, "box"]);
+    assert_contains(&text, "the image's user `nobody-knows` is unknown");
+    before.assert_same(&fixture.listing());
 }
 
 fn words_and_defaults(fixture: &Fixture) {
