@@ -2,14 +2,15 @@
 
 use std::fmt::Write;
 
-use super::Context;
 use super::args::Doctor;
 use super::table::plain;
+use super::{Context, source};
 use crate::doctor::{self, Finding, Level};
 use crate::error::Error;
 
 pub fn run(context: &Context, args: &Doctor) -> Result<String, Error> {
-    let findings = doctor::examine(&context.config, &context.layout, &context.interrupt);
+    let given = source::in_environment();
+    let findings = doctor::examine(&context.config, &context.layout, &given, &context.interrupt);
     let mut out = String::new();
     for finding in &findings {
         if args.json {

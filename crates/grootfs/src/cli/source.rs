@@ -64,10 +64,18 @@ fn options(context: &Context, args: &ImageArgs) -> Result<SourceOptions, Error> 
     })
 }
 
+/// The login that the environment names.
+pub fn in_environment() -> Option<(String, Secret)> {
+    Some((variable(USERNAME)?, Secret::new(variable(PASSWORD).unwrap_or_default())))
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
 /// The flags, or else the environment. What is saved by `docker login` is looked up when a
 /// registry asks.
 fn login(args: &ImageArgs) -> Result<(Option<String>, Option<Secret>), Error> {
-    let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
     let username = args.username.clone().filter(|name| !name.is_empty());
     let username = username.or_else(|| variable(USERNAME));
     let password = match (&args.password, &args.password_file) {

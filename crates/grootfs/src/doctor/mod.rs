@@ -5,6 +5,7 @@
 use serde::Serialize;
 
 use crate::config::Config;
+use crate::image::registry::ping::Given;
 use crate::interrupt::Interrupt;
 use crate::store::layout::Layout;
 
@@ -52,11 +53,16 @@ impl Finding {
     }
 }
 
-/// Looks at everything.
-pub fn examine(config: &Config, layout: &Layout, interrupt: &Interrupt) -> Vec<Finding> {
+/// Looks at everything; `given` is the login that the environment names.
+pub fn examine(
+    config: &Config,
+    layout: &Layout,
+    given: &Given,
+    interrupt: &Interrupt,
+) -> Vec<Finding> {
     let kind = config.driver.or_else(|| crate::driver::Kind::of_store(layout));
     let mut findings = machine::examine(config, kind);
     findings.extend(store::examine(config, layout, kind));
-    findings.extend(registries::examine(config, interrupt));
+    findings.extend(registries::examine(config, given, interrupt));
     findings
 }

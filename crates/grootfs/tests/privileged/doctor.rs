@@ -5,10 +5,11 @@ use std::fs;
 use serde_json::Value;
 use testkit::command::{Output, run};
 use testkit::registry::Registry;
+use testkit::token_server::TokenServer;
 
 use crate::fixture::{Fixture, PROGRAM, assert_contains};
 
-on_both_drivers!(a_whole_store, registries_of_the_configuration);
+on_both_drivers!(a_whole_store, registries_of_the_configuration, logins);
 on_both_drivers!(without_store: no_store);
 
 fn doctor(fixture: &Fixture, config: &str) -> Output {
@@ -75,4 +76,53 @@ fn registries_of_the_configuration(fixture: &Fixture) {
     let silent = findings(&output, &format!("registry: {gone}"));
     assert_eq!((silent.len(), &silent[0]["level"]), (1, &"warning".into()), "{silent:?}");
     assert_contains(silent[0]["text"].as_str().unwrap(), "connection refused");
+}
+
+/// What is known about a registry is tried there, and never shown.
+fn logins(fixture: &Fixture) {
+    let basic = Registry::setup().basic_login("alice", "hunter2").start();
+    let tokens = TokenServer::setup().user("alice", "hunter2").start();
+    let bearer = Registry::setup().token_login(&tokens).start();
+    let anonymous = TokenServer::setup().anonymous_pull().start();
+    let open = Registry::setup().token_login(&anonymous).start();
+    let hosts = [&basic, &bearer, &open].map(|registry| registry.host());
+    let insecure = [&hosts[..], &[tokens.host(), anonymous.host()]].concat();
+    let file = fixture.scratch("config.yml");
+    let list = insecure.iter().map(|host| format!("{host:?}")).collect::<Vec<_>>().join(", ");
+    let store = fixture.grootfs.store().display();
+    fs::write(&file, format!("store: {store}\ncreate:\n  insecure_registries: [{list}]\n"))
+        .unwrap();
+    let ask = |user: &str, password: &str| {
+        let mut command = std::process::Command::new(PROGRAM);
+        command.arg("--config").arg(&file).args(["doctor", "--json"]);
+        if !user.is_empty() {
+            command.env("GROOTFS_USERNAME", user).env("GROOTFS_PASSWORD", password);
+        }
+        let output = run(&mut command);
+        assert!(!output.stdout.contains("hunter"), "{}", output.stdout);
+        hosts.each_ref().map(|host| {
+            let found = findings(&output, &format!("registry: {host}"));
+            assert_eq!(found.len(), 1, "{found:?}");
+            let part = |key: &str| found[0][key].as_str().unwrap().to_owned();
+            (part("level"), part("text"))
+        })
+    };
+    let (wants, takes) = ("wants a login, and none is known", "answers, and takes the login");
+    let expected =
+        [("warning", wants), ("ok", "answers without a login"), ("ok", "answers without a login")];
+    for ((level, text), (expected, part)) in ask("", "").iter().zip(expected) {
+        assert_eq!(level, expected, "{text}");
+        assert_contains(text, part);
+    }
+    let [basic, bearer, _] = ask("alice", "hunter2");
+    for (level, text) in [basic, bearer] {
+        assert_eq!(level, "ok", "{text}");
+        assert_contains(&text, takes);
+    }
+    let refused = "answers, and refuses the login: ";
+    let [basic, bearer, _] = ask("alice", "hunter3");
+    for (level, text) in [basic, bearer] {
+        assert_eq!(level, "warning", "{text}");
+        assert_contains(&text, refused);
+    }
 }
