@@ -14,7 +14,8 @@ use crate::config::{Compat, Config, Flags};
 use crate::driver::Driver;
 use crate::error::{EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_UNKNOWN_COMMAND, Error};
 use crate::interrupt::Interrupt;
-use crate::observe::{Log, Metrics};
+use crate::observe::log::data;
+use crate::observe::{Level, Log, Metrics};
 use crate::store::layout::Layout;
 use crate::store::{Store, healing};
 use crate::userns;
@@ -59,7 +60,11 @@ impl Context {
     /// The driver that was asked for, or the one that the store was made with.
     fn driver(&self) -> Box<dyn Driver> {
         let kind = self.config.driver.or_else(|| crate::driver::Kind::of_store(&self.layout));
-        kind.unwrap_or(crate::driver::Kind::OverlayXfs).driver(&self.layout, &self.config.helpers)
+        kind.unwrap_or(crate::driver::Kind::OverlayXfs).driver(
+            &self.layout,
+            &self.config.helpers,
+            &self.log,
+        )
     }
 
     fn store(&self) -> Result<Store, Error> {
@@ -76,7 +81,11 @@ impl Context {
             let text = format!("{} was missing and has been made again", path.display());
             self.log.error("store-part-made-again", &Error::Message(text));
         }
-        Ok(Store::open(self.layout.root())?)
+        let opened = Store::open(self.layout.root());
+        if let Err(error) = &opened {
+            self.log.error("store-verification-failed", error);
+        }
+        Ok(opened?)
     }
 
     /// Tells of something that is no failure but that somebody should know: in the log, and to a person at
@@ -156,6 +165,9 @@ fn dispatch(cli: Cli, given: &[OsString]) -> Result<Done, Error> {
     for key in &context.config.unknown_keys {
         context.log.info("config-unknown-key", key);
     }
+    context.log.tell(Level::Debug, &format!("{}-config", cli.command.name()), || {
+        data([("currentConfig", config::current(&context.config))])
+    });
     let needs_no_store =
         matches!(cli.command, Command::InitStore(_) | Command::Capacity(_) | Command::Config(_));
     if !needs_no_store {

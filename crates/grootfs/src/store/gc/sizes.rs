@@ -11,7 +11,6 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use serde::Deserialize;
 
 use super::Cleaner;
-use crate::driver::Kind;
 use crate::error::AtPath;
 use crate::observe::metrics::Sizes;
 use crate::store::id::ImageId;
@@ -83,26 +82,11 @@ fn forget<'b>(names: &mut HashSet<&str>, used: impl Iterator<Item = &'b str>) {
     }
 }
 
-/// What limits promise. Only overlay-xfs has files that say it; on btrfs the kernel is asked.
-fn committed(cleaner: &Cleaner<'_>) -> Result<u64, Error> {
-    let layout = &cleaner.store.layout;
-    let mut sum: u64 = 0;
-    if cleaner.driver.kind() == Kind::Btrfs {
-        for path in images::list(layout).doing("measuring store usage")? {
-            // One that is being made or deleted promises nothing.
-            if let Ok(usage) = cleaner.driver.usage(&ImagePaths::at(path))
-                && usage.quota > 0
-            {
-                sum = sum.saturating_add(usage.committed);
-            }
-        }
-        return Ok(sum);
-    }
-    let mut files = SmallFiles::below(&layout.images())?;
-    for path in images::list(layout).doing("measuring store usage")? {
-        sum = sum.saturating_add(files.json(&ImagePaths::at(path).quota()).unwrap_or(0));
-    }
-    Ok(sum)
+/// What limits promise.
+fn committed(cleaner: &Cleaner<'_>) -> Result<Option<u64>, Error> {
+    let images = images::list(&cleaner.store.layout).doing("measuring store usage")?;
+    let roots: Vec<ImagePaths> = images.into_iter().map(ImagePaths::at).collect();
+    Ok(cleaner.driver.promised(&roots)?)
 }
 
 /// Size of the file system, and what of it is in use.
