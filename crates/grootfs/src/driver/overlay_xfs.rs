@@ -333,8 +333,10 @@ impl Driver for OverlayXfs {
     }
 
     fn promised(&self, roots: &[ImagePaths]) -> Result<Option<u64>, Error> {
-        let quota = |paths: &ImagePaths| files::read_number(&paths.quota()).ok().flatten();
-        Ok(Some(roots.iter().filter_map(quota).fold(0, u64::saturating_add)))
+        let images = self.layout.images();
+        let quotas: Vec<PathBuf> = roots.iter().map(ImagePaths::quota).collect();
+        let below = quotas.iter().filter_map(|quota| quota.strip_prefix(&images).ok());
+        Ok(Some(files::sum_of_numbers(&images, below)?))
     }
 
     fn volumes_of(&self, paths: &ImagePaths) -> Result<Vec<String>, Error> {

@@ -105,6 +105,9 @@ impl Default for Log {
     }
 }
 
+/// Longest number of a session: some thirty sessions inside of each other.
+const LONGEST_NUMBER: usize = 64;
+
 /// A part of a command in the log. Its number is made of those of the parts that it is in: `1.2`.
 #[derive(Debug, Clone, Default)]
 struct Session {
@@ -179,6 +182,23 @@ impl Log {
         }
         let path = format!("{}{name}.", self.path);
         Self { path, session: self.session.part(), ..self.clone() }
+    }
+
+    /// The number of its session, for a process that does a part of it.
+    pub fn number(&self) -> &str {
+        &self.session.number
+    }
+
+    /// The log of a process that does a part of the session with this number. Whoever set the number: only
+    /// one that is one is taken.
+    #[must_use]
+    pub fn within(self, number: &str) -> Self {
+        let is_number = number.len() <= LONGEST_NUMBER
+            && number
+                .split('.')
+                .all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()));
+        let number = if is_number { number.to_owned() } else { String::new() };
+        Self { session: Session { number, parts: Arc::default() }, ..self }
     }
 
     /// The same log with something that every line tells.
@@ -385,6 +405,17 @@ mod tests {
         );
         assert_eq!(lines[2]["data"]["imageID"], "web");
         assert_eq!(lines[2]["data"]["error"], "broken");
+    }
+
+    #[test]
+    fn goes_on_in_another_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::open(Level::Info, Format::UnixEpoch, Some(&dir.path().join("log"))).unwrap();
+        let inner = log.session("create").session("ns");
+        assert_eq!(log.clone().within(inner.number()).session("create").number(), "1.1.1");
+        for nonsense in ["", ".", "1.", "1.x", "\n", &"1.".repeat(40)] {
+            assert_eq!(log.clone().within(nonsense).session("create").number(), "1", "{nonsense}");
+        }
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub fn run(
 ) -> Result<u8, Error> {
     let log = log.session("ns-id-mapper-unpacking");
     let _step = log.detail();
-    let (mut channel, mut child) = start(arguments)?;
+    let (mut channel, mut child) = start(arguments, &log)?;
     log.tell(Level::Debug, "starting-unpack-command", || data([("pid", child.id().into())]));
     let done = map(&mut channel, &child, store, tools, &log)
         .and_then(|()| forward(&child, interrupt))
@@ -62,7 +62,7 @@ pub fn run(
     exit_code(status)
 }
 
-fn start(arguments: &[OsString]) -> Result<(Channel, Child), Error> {
+fn start(arguments: &[OsString], log: &Log) -> Result<(Channel, Child), Error> {
     let (ours, theirs) = UnixStream::pair().map_err(Error::Start)?;
     let theirs = OwnedFd::from(theirs);
     fcntl_setfd(&theirs, FdFlags::empty()).map_err(|errno| Error::Start(errno.into()))?;
@@ -71,6 +71,7 @@ fn start(arguments: &[OsString]) -> Result<(Channel, Child), Error> {
         .arg(theirs.as_raw_fd().to_string())
         .arg(std::process::id().to_string())
         .args(arguments)
+        .env(child::SESSION, log.number())
         .stdin(Stdio::inherit())
         .spawn()
         .map_err(Error::Start)?;

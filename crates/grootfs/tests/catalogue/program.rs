@@ -66,10 +66,11 @@ impl Rig {
     fn logs(&mut self, name: &'static str, action: &str, arguments: &[&str]) {
         let output = self.output(&[&["--log-level", "error"], arguments].concat());
         let log = String::from_utf8(output.stderr).unwrap();
-        let lines =
-            log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-        let line = lines.filter(|line| line["message"].as_str().unwrap().ends_with(action)).last();
-        let line = line.unwrap_or_else(|| panic!("{name}: no {action} in {log}"));
+        let mut lines = log
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+            .filter(|line| line["message"].as_str().unwrap().ends_with(action));
+        let line = lines.next().unwrap_or_else(|| panic!("{name}: no {action} in {log}"));
         self.note(name, line["data"]["error"].as_str().unwrap().as_bytes());
     }
 }

@@ -33,7 +33,7 @@ pub fn said() -> Said {
     fails("ids-not-mapped", &with(&["--newuidmap-bin", "newxidmap"]));
     user.set_subids("");
     fails("ids-not-mapped", &create);
-    user.set_subids(&format!("alice:100000:65536\n"));
+    user.set_subids("alice:100000:65536\n");
     let limited =
         ["create", "--without-mount", "--disk-limit-size-bytes", "99999999", tar, "web-1"];
     fails("helper-missing", &[&["--tardis-bin", "no-tardis"][..], &limited].concat());

@@ -1,12 +1,17 @@
 //! What an operator of the original greps for (contract 8.3).
 
 use std::fs;
+use std::process::Command;
 
 use serde_json::Value;
+use testkit::command::run;
+use testkit::image::{Compression, busybox, write_tar};
 
-use crate::fixture::{Fixture, two_layers};
+use crate::fixture::{Fixture, PROGRAM, two_layers};
+use crate::plain_user::{Alice, for_alice};
 
-on_both_drivers!(sessions_of_the_original, levels);
+on_both_drivers!(sessions_of_the_original, levels, a_line_is_one_call);
+for_alice!(of_a_user);
 
 /// The lines of a log: message, level and data.
 fn lines(text: &str) -> Vec<Value> {
@@ -115,4 +120,61 @@ fn levels(fixture: &Fixture) {
     assert!(told.iter().all(|line| line["log_level"] == 1), "{told:?}");
     let silent = fixture.grootfs.run(&["create", &url, "y"]);
     assert!(silent.stderr.is_empty(), "{}", silent.report());
+}
+
+/// Garden takes each write for a line of its own.
+fn a_line_is_one_call(fixture: &Fixture) {
+    let (url, _) = fixture.oci("image", &two_layers());
+    // With its layers in the store, no process is left that goes on for a while.
+    fixture.grootfs.ok(&["create", &url, "x"]);
+    let calls = fixture.scratch("calls");
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-e", "trace=write,writev", "-s", "100000", "-o"]);
+    strace.arg(&calls).arg(PROGRAM).arg("--store").arg(fixture.grootfs.store());
+    strace.args(["--driver", fixture.driver.name(), "--log-level", "debug", "create", &url, "y"]);
+    let output = run(&mut strace);
+    let lines = output.stderr.lines().count();
+    output.success();
+    let calls = fs::read_to_string(&calls).unwrap();
+    let calls: Vec<&str> = calls.lines().filter(|call| call.contains("(2, ")).collect();
+    assert!(calls.iter().all(|call| call.contains("write(2, \"{") && call.contains("}\\n\", ")));
+    assert!(lines > 10 && calls.len() == lines, "{lines} lines, {} calls", calls.len());
+}
+
+/// What a user's command has done by other processes is part of its session.
+fn of_a_user(alice: &Alice) {
+    let tar = alice.fixture.scratch("image.tar");
+    write_tar(&tar, &busybox(), Compression::None);
+    let (name, flag) = if alice.fixture.is_overlay() {
+        ("tardis", "--tardis-bin")
+    } else {
+        ("drax", "--drax-bin")
+    };
+    let (program, _) = alice.helper(name, "exit 7");
+    let grootfs = alice.grootfs.clone().with(&["--log-level", "debug"]);
+    let create = |flags: &[&str], id: &str| {
+        let fixed = [flag, program.to_str().unwrap(), "create", "--without-mount"];
+        let output = grootfs.run(&[&fixed, flags, &[tar.to_str().unwrap(), id]].concat());
+        (lines(&output.stderr), output.code)
+    };
+    let (told, code) = create(&[], "x");
+    assert_eq!(code, Some(0));
+    let outer = find(&told, "create.ns-id-mapper-unpacking.starting");
+    let number = outer["session"].as_str().unwrap();
+    find(&told, "create.ns-id-mapper-unpacking.starting-unpack-command");
+    for (session, action) in
+        [("mapUID", "uid-mappings-are-set"), ("mapGID", "gid-mappings-are-set")]
+    {
+        let data = find(&told, &format!("create.ns-id-mapper-unpacking.{session}.{action}"));
+        assert_eq!(data["mappings"].as_array().unwrap().len(), 2);
+    }
+    let inner = find(&told, "create.groot-creating.starting")["session"].as_str().unwrap();
+    assert!(inner.starts_with(&format!("{number}.")), "{inner} is not in {number}");
+
+    let (told, code) = create(&["--disk-limit-size-bytes", "99999999"], "y");
+    assert_eq!(code, Some(1));
+    let arguments = find(&told, &format!("create.run-{name}.starting"))["args"].to_string();
+    assert!(arguments.contains("/images/y"), "{arguments}");
+    let data = find(&told, &format!("create.run-{name}.{name}-failed"));
+    assert!(data["error"].as_str().unwrap().len() > 5, "{data}");
 }

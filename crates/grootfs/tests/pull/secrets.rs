@@ -198,7 +198,7 @@ fn privileged_secrets_of_servers_show_nowhere() {
             Fault::NotHttp,
             Fault::RedirectLoop,
         ] {
-            redirect(&[fault.clone()]);
+            redirect(std::slice::from_ref(&fault));
             ears.hear(&format!("signed, {fault:?}"), "pull", &[&image], false);
         }
     });

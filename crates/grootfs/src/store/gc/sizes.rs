@@ -20,6 +20,9 @@ use crate::store::{Doing, Error, dependencies, images, intents, volumes};
 /// Longest small file: an image of a thousand layers has 70 KB of their names.
 const LONGEST: usize = 256 << 10;
 
+/// What nearly all of them fit into.
+const USUAL: usize = 16 << 10;
+
 /// What is read of a volume's metadata.
 #[derive(Deserialize)]
 struct Size {
@@ -107,7 +110,7 @@ impl SmallFiles {
     fn below(path: &Path) -> Result<Self, Error> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = openat(CWD, path, flags, Mode::empty()).at("open", path)?;
-        Ok(Self { path: path.to_owned(), directory, buffer: vec![0; LONGEST] })
+        Ok(Self { path: path.to_owned(), directory, buffer: vec![0; USUAL] })
     }
 
     /// What a file says; `None` where it is not there, or says nothing of use.
@@ -116,7 +119,11 @@ impl SmallFiles {
         let name = path.strip_prefix(&self.path).ok()?;
         let file = openat(&self.directory, name, flags, Mode::empty()).ok()?;
         // They are written whole, so one call reads all of it.
-        let length = rustix::io::read(&file, &mut self.buffer).ok()?;
+        let mut length = rustix::io::read(&file, &mut self.buffer).ok()?;
+        if length == self.buffer.len() && length < LONGEST {
+            self.buffer.resize(LONGEST, 0);
+            length += rustix::io::read(&file, self.buffer.get_mut(length..)?).ok()?;
+        }
         serde_json::from_slice(self.buffer.get(..length)?).ok()
     }
 }
