@@ -66,9 +66,12 @@ install_documents() {
 
 # licences TARGET: those of all crates that the programs link, each text once, with the names of its crates.
 licences() {
-    local name crate directory file texts
+    local name crate directory file texts crates
+    crates=$(linked_crates "$1")
     texts=$(mktemp --directory)
-    printf 'Parts of these programs are the work of others, under the licences below.\n'
+    printf '%s\n' 'Parts of these programs are the work of others, under the licences below, and of the Rust standard' \
+        'library (MIT or Apache-2.0; copyright the Rust Project Developers). Static ones also hold parts of' \
+        'musl (MIT; copyright 2005-2020 Rich Felker and others).'
     while IFS=$'\t' read -r crate directory; do
         for file in "$directory"/{LICEN[CS]E*,COPYING*,NOTICE*,UNLICENSE*}; do
             [[ -f $file ]] || continue
@@ -76,7 +79,7 @@ licences() {
             [[ -e $texts/$name ]] || cp "$file" "$texts/$name"
             printf '%s\n' "$crate" >>"$texts/$name.crates"
         done
-    done < <(linked_crates "$1")
+    done <<<"$crates"
     for file in "$texts"/*.crates; do
         printf '\n%s\n%s\n%s\n\n' "$(printf '=%.0s' {1..78})" "$(sort --unique "$file" | paste --serial --delimiters=, | sed 's/,/, /g' | fold --spaces --width=78)" \
             "$(printf -- '-%.0s' {1..78})"
@@ -85,19 +88,20 @@ licences() {
     rm -rf "$texts"
 }
 
-# linked_crates TARGET: name and version of each crate of others, and where its source is.
+# linked_crates TARGET: name and version of each crate of others, and where cargo has put its source.
 linked_crates() {
-    local name chosen=()
+    local name chosen=() crate version source
     for name in "${programs[@]}"; do
         chosen+=(--package "$name")
     done
-    (
-        cd "$checkout"
-        cargo metadata --locked --format-version 1 --filter-platform "$1" >"$texts/metadata"
-        cargo tree --locked --target "$1" --edges normal --prefix none --format '{p}' "${chosen[@]}"
-    ) | sed 's/ v/ /; s/ (.*//' | sort --unique | while read -r crate version; do
-        jq --raw-output --arg name "$crate" --arg version "$version" \
-            '.packages[] | select(.name == $name and .version == $version and .source != null)
-            | [.name + " " + .version, (.manifest_path | sub("/Cargo.toml$"; ""))] | @tsv' "$texts/metadata"
-    done
+    (cd "$checkout" && cargo tree --locked --target "$1" --edges normal --prefix none --format '{p}' "${chosen[@]}") |
+        # Ours have a path behind the version.
+        sed --quiet 's/ ([*a-z-]*)$//; /(/d; s/ v/ /p' | sort --unique |
+        while read -r crate version; do
+            for source in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/"$crate-$version"; do
+                [[ -d $source ]] || fail "the source of $crate $version is not at $source, and so its licence is not known"
+                printf '%s %s\t%s\n' "$crate" "$version" "$source"
+                break
+            done
+        done
 }

@@ -427,5 +427,11 @@ function __fish_grootfs_ids
     command grootfs $options list 2>/dev/null | string replace -rf '^/.*/images/' ''
 end
 
+complete -c grootfs -l driver -x -a "btrfs overlay-xfs"
+complete -c grootfs -l log-level -x -a "debug info error fatal"
+complete -c grootfs -l log-format -x -a "json text"
+complete -c grootfs -l log-timestamp-format -x -a "unix-epoch rfc3339"
+complete -c grootfs -l compat -x -a "v0.30 garden"
+complete -c grootfs -n "__fish_grootfs_using_subcommand help" -f -a "init-store delete-store create pull delete stats limit df clean check list capacity config help"
 complete -c grootfs -n "__fish_grootfs_using_subcommand create pull" -f -a "(__fish_grootfs_images)"
 complete -c grootfs -n "__fish_grootfs_using_subcommand delete stats limit" -f -a "(__fish_grootfs_ids)"

@@ -122,7 +122,7 @@ mod tests {
         page.paragraphs("one\n`two`\n\n.three");
         page.verbatim("'four\n\\five");
         let text = page.finish();
-        for expected in ["one \\fBtwo\\fR", "\\&.three", "\\&\\*(Aqfour", "\\\\five"] {
+        for expected in ["one \\fBtwo\\fR", "\\&.three", "\n\\*(Aqfour", "\\\\five"] {
             assert!(text.contains(expected), "{expected} is not in:\n{text}");
         }
         assert_eq!(text.matches(".ie ").count(), 1, "{text}");
