@@ -127,7 +127,8 @@ fn flag(arg: &Arg) -> Arg {
         return flag.action(ArgAction::SetTrue);
     }
     // zsh takes a colon for the end of the name.
-    let names = arg.get_value_names().unwrap_or_default().iter().map(|name| name.replace(':', " and "));
+    let names =
+        arg.get_value_names().unwrap_or_default().iter().map(|name| name.replace(':', " and "));
     let flag = flag.value_names(names.collect::<Vec<_>>()).action(arg.get_action().clone());
     let words = WORDS.iter().find(|(name, _)| Some(*name) == arg.get_long());
     if let Some((_, words)) = words {
