@@ -194,18 +194,15 @@ mod tests {
     #[test]
     fn words_are_those_of_the_program() {
         let program = grootfs::cli::command();
-        let takes = |flag: &str, word: &str| {
-            let word = Some(word.to_owned());
+        let takes = |flag: &str, text: &str| {
+            let word = Some(text.to_owned());
             let flags = match flag {
                 "driver" => Flags { driver: word, ..Flags::default() },
                 "compat" => Flags { compat: word, ..Flags::default() },
                 "log-format" => Flags { log_format: word, ..Flags::default() },
                 "log-timestamp-format" => Flags { log_timestamp_format: word, ..Flags::default() },
-                _ => {
-                    // What is no level counts as `fatal`.
-                    let word = word.unwrap_or_default();
-                    return Level::parse(&word).name() == word;
-                }
+                // What is no level counts as `fatal`.
+                _ => return Level::parse(text).name() == text,
             };
             Config::load(flags).is_ok()
         };
