@@ -110,6 +110,11 @@ impl Context {
     }
 }
 
+/// The command line as clap knows it, for whoever describes it: man pages, completions.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
 /// Runs the program with its arguments (the program's name first).
 pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     // Before there is a second thread.

@@ -143,6 +143,8 @@ fn explanation(error: &serde_saphyr::Error, key: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::sources::Sources;
+    use crate::config::{Config, Flags};
 
     #[test]
     fn reads_what_operators_write() {
@@ -192,5 +194,36 @@ mod tests {
             let start = format!("line {line}: cannot unmarshal: {key}: ");
             assert!(text.starts_with(&start) && text.contains(expected), "{yaml}: {text}");
         }
+    }
+
+    /// The example that is installed, of which grootfs.yml(5) is made.
+    const EXAMPLE: &str = include_str!("../../../../packaging/grootfs.yml");
+
+    /// The lines with keys, without the `#` in front; those that are chosen.
+    fn example(chosen: impl Fn(&str) -> bool) -> Read {
+        let keys = EXAMPLE.lines().filter_map(|line| line.strip_prefix('#'));
+        let keys = keys.filter(|line| !line.starts_with(' ') || line.starts_with("  "));
+        let lines: Vec<&str> = keys.filter(|line| chosen(line)).collect();
+        parse(&lines.join("\n")).unwrap()
+    }
+
+    #[test]
+    fn the_example_has_every_key() {
+        let read = example(|_| true);
+        assert_eq!(read.unknown, [String::new(); 0]);
+        let text = format!("{:#?}", read.file);
+        let missing: Vec<&str> = text.lines().filter(|line| line.ends_with(": None,")).collect();
+        assert!(missing.is_empty(), "not in packaging/grootfs.yml: {missing:#?}");
+        assert!(text.lines().count() > 60, "{text}");
+    }
+
+    #[test]
+    fn the_example_shows_defaults() {
+        let merge = |file| {
+            let config = Config::merge(Flags::default(), file, None).unwrap();
+            format!("{:#?}", Config { sources: Sources::default(), ..config })
+        };
+        let shown = example(|line| !line.ends_with(" # example"));
+        assert_eq!(merge(shown.file), merge(File::default()));
     }
 }
