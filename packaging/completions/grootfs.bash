@@ -40,6 +40,9 @@ _grootfs() {
             grootfs,df)
                 cmd="grootfs__subcmd__df"
                 ;;
+            grootfs,doctor)
+                cmd="grootfs__subcmd__doctor"
+                ;;
             grootfs,help)
                 cmd="grootfs__subcmd__help"
                 ;;
@@ -65,7 +68,7 @@ _grootfs() {
 
     case "${cmd}" in
         grootfs)
-            opts="-v -h --config --store --driver --log-level --log-file --log-timestamp-format --tardis-bin --drax-bin --btrfs-progs-path --newuidmap-bin --newgidmap-bin --log-format --metrics-textfile --metron-endpoint --compat --version --help init-store delete-store create pull delete stats limit df clean check list capacity config help"
+            opts="-v -h --config --store --driver --log-level --log-file --log-timestamp-format --tardis-bin --drax-bin --btrfs-progs-path --newuidmap-bin --newgidmap-bin --log-format --metrics-textfile --metron-endpoint --compat --progress --quiet --version --help init-store delete-store create pull delete stats limit df clean check list doctor capacity config help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -217,6 +220,13 @@ _grootfs() {
                     COMPREPLY=($(compgen -W "v0.30 garden" -- "${cur}"))
                     return 0
                     ;;
+                --progress)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -225,7 +235,7 @@ _grootfs() {
             return 0
             ;;
         grootfs__subcmd__capacity)
-            opts="-h --config --store --driver --log-level --log-file --log-timestamp-format --tardis-bin --drax-bin --btrfs-progs-path --newuidmap-bin --newgidmap-bin --log-format --metrics-textfile --metron-endpoint --compat --help"
+            opts="-h --config --store --driver --log-level --log-file --log-timestamp-format --tardis-bin --drax-bin --btrfs-progs-path --newuidmap-bin --newgidmap-bin --log-format --metrics-textfile --metron-endpoint --compat --progress --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -375,6 +385,13 @@ _grootfs() {
                     ;;
                 --compat)
                     COMPREPLY=($(compgen -W "v0.30 garden" -- "${cur}"))
+                    return 0
+                    ;;
+                --progress)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
                     return 0
                     ;;
                 *)
@@ -385,7 +402,7 @@ _grootfs() {
             return 0
             ;;
         grootfs__subcmd__check)
-            opts="-h --repair --verify --json --config --store --driver --log-level --log-file --log-timestamp-format --tardis-bin --drax-bin --btrfs-progs-path --newuidmap-bin --newgidmap-bin --log-format --metrics-textfile --metron-endpoint --compat --help"
+            opts="-h --repair --verify --json --config --store --driver --log-level --log-file --log-timestamp-format --tardis-bin --drax-bin --btrfs-progs-path --newuidmap-bin --newgidmap-bin --log-format --metrics-textfile --metron-endpoint --compat --progress --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -537,6 +554,13 @@ _grootfs() {
                     COMPREPLY=($(compgen -W "v0.30 garden" -- "${cur}"))
                     return 0
                     ;;
+                --progress)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -545,7 +569,7 @@ _grootfs() {
             return 0
             ;;
         grootfs__subcmd__clean)
-            opts="-h --threshold-bytes --keep-recent --dry-run --config --store --driver --log-level --log-file --log-timestamp-format --tardis-bin --drax-bin --btrfs-progs-path --newuidmap-bin --newgidmap-bin --log-format --metrics-textfile --metron-endpoint --compat --help"
+            opts="-h --threshold-bytes --keep-recent --dry-run --config --store --driver --log-level --log-file --log-timestamp-format --tardis-bin --drax-bin --btrfs-progs-path --newuidmap-bin --newgidmap-bin --log-format --metrics-textfile --metron-endpoint --compat --progress --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -704,6 +728,13 @@ _grootfs() {
                     COMPREPLY=($(compgen -W "v0.30 garden" -- "${cur}"))
                     return 0
                     ;;
+                --progress)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -712,7 +743,7 @@ _grootfs() {
             return 0
             ;;
         grootfs__subcmd__config)
-            opts="-h --config --store --driver --log-level --log-file --log-timestamp-format --tardis-bin --drax-bin --btrfs-progs-path --newuidmap-bin --newgidmap-bin --log-format --metrics-textfile --metron-endpoint --compat --help"
+            opts="-h --config --store --driver --log-level --log-file --log-timestamp-format --tardis-bin --drax-bin --btrfs-progs-path --newuidmap-bin --newgidmap-bin --log-format --metrics-textfile --metron-endpoint --compat --progress --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -864,6 +895,13 @@ _grootfs() {
                     COMPREPLY=($(compgen -W "v0.30 garden" -- "${cur}"))
                     return 0
                     ;;
+                --progress)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -872,7 +910,7 @@ _grootfs() {
             return 0
             ;;
         grootfs__subcmd__create)
-            opts="-h --disk-limit-size-bytes --inode-limit --exclude-image-from-quota --with-clean --without-clean --threshold-bytes --with-mount --without-mount --clean-log-file --insecure-registry --skip-layer-validation --username --password --password-file --platform --config --store --driver --log-level --log-file --log-timestamp-format --tardis-bin --drax-bin --btrfs-progs-path --newuidmap-bin --newgidmap-bin --log-format --metrics-textfile --metron-endpoint --compat --help"
+            opts="-h --disk-limit-size-bytes --inode-limit --exclude-image-from-quota --with-clean --without-clean --threshold-bytes --with-mount --without-mount --clean-log-file --bundle --config-json --force --insecure-registry --skip-layer-validation --username --password --password-file --platform --config --store --driver --log-level --log-file --log-timestamp-format --tardis-bin --drax-bin --btrfs-progs-path --newuidmap-bin --newgidmap-bin --log-format --metrics-textfile --metron-endpoint --compat --progress --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -911,6 +949,13 @@ _grootfs() {
                     fi
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --bundle)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
                     fi
                     return 0
                     ;;
@@ -1103,6 +1148,13 @@ _grootfs() {
                     COMPREPLY=($(compgen -W "v0.30 garden" -- "${cur}"))
                     return 0
                     ;;
+                --progress)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -1111,7 +1163,7 @@ _grootfs() {
             return 0
             ;;
         grootfs__subcmd__delete)
-            opts="-h --config --store --driver --log-level --log-file --log-timestamp-format --tardis-bin --drax-bin --btrfs-progs-path --newuidmap-bin --newgidmap-bin --log-format --metrics-textfile --metron-endpoint --compat --help"
+            opts="-h --config --store --driver --log-level --log-file --log-timestamp-format --tardis-bin --drax-bin --btrfs-progs-path --newuidmap-bin --newgidmap-bin --log-format --metrics-textfile --metron-endpoint --compat --progress --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1261,6 +1313,13 @@ _grootfs() {
                     ;;
                 --compat)
                     COMPREPLY=($(compgen -W "v0.30 garden" -- "${cur}"))
+                    return 0
+                    ;;
+                --progress)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
                     return 0
                     ;;
                 *)
@@ -1271,7 +1330,7 @@ _grootfs() {
             return 0
             ;;
         grootfs__subcmd__delete__subcmd__store)
-            opts="-h --with-backing-file --config --store --driver --log-level --log-file --log-timestamp-format --tardis-bin --drax-bin --btrfs-progs-path --newuidmap-bin --newgidmap-bin --log-format --metrics-textfile --metron-endpoint --compat --help"
+            opts="-h --with-backing-file --config --store --driver --log-level --log-file --log-timestamp-format --tardis-bin --drax-bin --btrfs-progs-path --newuidmap-bin --newgidmap-bin --log-format --metrics-textfile --metron-endpoint --compat --progress --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1421,6 +1480,13 @@ _grootfs() {
                     ;;
                 --compat)
                     COMPREPLY=($(compgen -W "v0.30 garden" -- "${cur}"))
+                    return 0
+                    ;;
+                --progress)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
                     return 0
                     ;;
                 *)
@@ -1431,7 +1497,7 @@ _grootfs() {
             return 0
             ;;
         grootfs__subcmd__df)
-            opts="-h --json --config --store --driver --log-level --log-file --log-timestamp-format --tardis-bin --drax-bin --btrfs-progs-path --newuidmap-bin --newgidmap-bin --log-format --metrics-textfile --metron-endpoint --compat --help"
+            opts="-h --json --config --store --driver --log-level --log-file --log-timestamp-format --tardis-bin --drax-bin --btrfs-progs-path --newuidmap-bin --newgidmap-bin --log-format --metrics-textfile --metron-endpoint --compat --progress --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1583,6 +1649,180 @@ _grootfs() {
                     COMPREPLY=($(compgen -W "v0.30 garden" -- "${cur}"))
                     return 0
                     ;;
+                --progress)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        grootfs__subcmd__doctor)
+            opts="-h --json --config --store --driver --log-level --log-file --log-timestamp-format --tardis-bin --drax-bin --btrfs-progs-path --newuidmap-bin --newgidmap-bin --log-format --metrics-textfile --metron-endpoint --compat --progress --quiet --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --store)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
+                    fi
+                    return 0
+                    ;;
+                --driver)
+                    COMPREPLY=($(compgen -W "btrfs overlay-xfs" -- "${cur}"))
+                    return 0
+                    ;;
+                --log-level)
+                    COMPREPLY=($(compgen -W "debug info error fatal" -- "${cur}"))
+                    return 0
+                    ;;
+                --log-file)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --log-timestamp-format)
+                    COMPREPLY=($(compgen -W "unix-epoch rfc3339" -- "${cur}"))
+                    return 0
+                    ;;
+                --tardis-bin)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --drax-bin)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --btrfs-progs-path)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
+                    fi
+                    return 0
+                    ;;
+                --newuidmap-bin)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --newgidmap-bin)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --log-format)
+                    COMPREPLY=($(compgen -W "json text" -- "${cur}"))
+                    return 0
+                    ;;
+                --metrics-textfile)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --metron-endpoint)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --compat)
+                    COMPREPLY=($(compgen -W "v0.30 garden" -- "${cur}"))
+                    return 0
+                    ;;
+                --progress)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -1591,7 +1831,7 @@ _grootfs() {
             return 0
             ;;
         grootfs__subcmd__help)
-            opts="init-store delete-store create pull delete stats limit df clean check list capacity config"
+            opts="init-store delete-store create pull delete stats limit df clean check list doctor capacity config"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1605,7 +1845,7 @@ _grootfs() {
             return 0
             ;;
         grootfs__subcmd__init__subcmd__store)
-            opts="-h --uid-mapping --gid-mapping --rootless --store-size-bytes --with-direct-io --config --store --driver --log-level --log-file --log-timestamp-format --tardis-bin --drax-bin --btrfs-progs-path --newuidmap-bin --newgidmap-bin --log-format --metrics-textfile --metron-endpoint --compat --help"
+            opts="-h --uid-mapping --gid-mapping --rootless --store-size-bytes --with-direct-io --config --store --driver --log-level --log-file --log-timestamp-format --tardis-bin --drax-bin --btrfs-progs-path --newuidmap-bin --newgidmap-bin --log-format --metrics-textfile --metron-endpoint --compat --progress --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1785,6 +2025,13 @@ _grootfs() {
                     COMPREPLY=($(compgen -W "v0.30 garden" -- "${cur}"))
                     return 0
                     ;;
+                --progress)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -1793,7 +2040,7 @@ _grootfs() {
             return 0
             ;;
         grootfs__subcmd__limit)
-            opts="-h --disk-limit-size-bytes --exclude-image-from-quota --inode-limit --config --store --driver --log-level --log-file --log-timestamp-format --tardis-bin --drax-bin --btrfs-progs-path --newuidmap-bin --newgidmap-bin --log-format --metrics-textfile --metron-endpoint --compat --help"
+            opts="-h --disk-limit-size-bytes --exclude-image-from-quota --inode-limit --config --store --driver --log-level --log-file --log-timestamp-format --tardis-bin --drax-bin --btrfs-progs-path --newuidmap-bin --newgidmap-bin --log-format --metrics-textfile --metron-endpoint --compat --progress --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1959,6 +2206,13 @@ _grootfs() {
                     COMPREPLY=($(compgen -W "v0.30 garden" -- "${cur}"))
                     return 0
                     ;;
+                --progress)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -1967,7 +2221,7 @@ _grootfs() {
             return 0
             ;;
         grootfs__subcmd__list)
-            opts="-h --config --store --driver --log-level --log-file --log-timestamp-format --tardis-bin --drax-bin --btrfs-progs-path --newuidmap-bin --newgidmap-bin --log-format --metrics-textfile --metron-endpoint --compat --help"
+            opts="-h --long --json --config --store --driver --log-level --log-file --log-timestamp-format --tardis-bin --drax-bin --btrfs-progs-path --newuidmap-bin --newgidmap-bin --log-format --metrics-textfile --metron-endpoint --compat --progress --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2119,6 +2373,13 @@ _grootfs() {
                     COMPREPLY=($(compgen -W "v0.30 garden" -- "${cur}"))
                     return 0
                     ;;
+                --progress)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -2127,7 +2388,7 @@ _grootfs() {
             return 0
             ;;
         grootfs__subcmd__pull)
-            opts="-h --insecure-registry --skip-layer-validation --username --password --password-file --platform --config --store --driver --log-level --log-file --log-timestamp-format --tardis-bin --drax-bin --btrfs-progs-path --newuidmap-bin --newgidmap-bin --log-format --metrics-textfile --metron-endpoint --compat --help"
+            opts="-h --insecure-registry --skip-layer-validation --username --password --password-file --platform --config --store --driver --log-level --log-file --log-timestamp-format --tardis-bin --drax-bin --btrfs-progs-path --newuidmap-bin --newgidmap-bin --log-format --metrics-textfile --metron-endpoint --compat --progress --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2322,6 +2583,13 @@ _grootfs() {
                     COMPREPLY=($(compgen -W "v0.30 garden" -- "${cur}"))
                     return 0
                     ;;
+                --progress)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -2330,7 +2598,7 @@ _grootfs() {
             return 0
             ;;
         grootfs__subcmd__stats)
-            opts="-h --all --config --store --driver --log-level --log-file --log-timestamp-format --tardis-bin --drax-bin --btrfs-progs-path --newuidmap-bin --newgidmap-bin --log-format --metrics-textfile --metron-endpoint --compat --help"
+            opts="-h --all --config --store --driver --log-level --log-file --log-timestamp-format --tardis-bin --drax-bin --btrfs-progs-path --newuidmap-bin --newgidmap-bin --log-format --metrics-textfile --metron-endpoint --compat --progress --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2482,6 +2750,13 @@ _grootfs() {
                     COMPREPLY=($(compgen -W "v0.30 garden" -- "${cur}"))
                     return 0
                     ;;
+                --progress)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -2500,7 +2775,7 @@ fi
 
 # The generated function knows neither commands behind global options, nor flags with one dash, nor images and ids.
 _grootfs_more() {
-    local valued=' btrfs-progs-path clean-log-file compat config disk-limit-size-bytes drax-bin driver gid-mapping inode-limit insecure-registry log-file log-format log-level log-timestamp-format metrics-textfile metron-endpoint newgidmap-bin newuidmap-bin password password-file platform rootless store store-size-bytes tardis-bin threshold-bytes uid-mapping username ' commands=' init-store delete-store create pull delete stats limit df clean check list capacity config help '
+    local valued=' btrfs-progs-path bundle clean-log-file compat config disk-limit-size-bytes drax-bin driver gid-mapping inode-limit insecure-registry log-file log-format log-level log-timestamp-format metrics-textfile metron-endpoint newgidmap-bin newuidmap-bin password password-file platform progress rootless store store-size-bytes tardis-bin threshold-bytes uid-mapping username ' commands=' init-store delete-store create pull delete stats limit df clean check list doctor capacity config help '
     local at=1 arguments=0 joined='' command='' word name current=$2
     local options=()
     [[ $current != [=:] ]] || current=''
