@@ -7,11 +7,18 @@ use crate::error::Error;
 use crate::observe::metrics::{Ending, Timing};
 use crate::store::{self, Store, images};
 
+/// What follows the words that there is nothing (contract 1.6).
+const SKIPPING: &str = " Skipping delete.\n";
+
 pub fn run(context: &Context, args: &Delete) -> Result<String, Error> {
     let argument = args.arguments.first().map(String::as_str).unwrap_or_default();
     let id = match find(context, argument)? {
         // Garden deletes every container in both of its stores: this must be a success.
         Found::Missing(text) => {
+            context.metrics.ends_as(Ending::NotThere);
+            return Ok(text + SKIPPING);
+        }
+        Found::Outside(text) => {
             context.metrics.ends_as(Ending::NotThere);
             return Ok(text + "\n");
         }
@@ -24,7 +31,7 @@ pub fn run(context: &Context, args: &Delete) -> Result<String, Error> {
     match context.metrics.timed(Timing::ImageDeletion, delete) {
         Ok(()) => Ok(format!("Image {id} deleted\n")),
         // Somebody else was faster.
-        Err(store::Error::NotFound(id)) => Ok(not_found(id.as_str()) + "\n"),
+        Err(store::Error::NotFound(id)) => Ok(not_found(id.as_str()) + SKIPPING),
         Err(error) => Err(error.into()),
     }
 }

@@ -38,7 +38,7 @@ pub fn run(context: &Context, args: &Stats) -> Result<String, Error> {
     }
     let argument = args.arguments.first().map(String::as_str).unwrap_or_default();
     let paths = match find(context, argument)? {
-        Found::Missing(text) => return Err(Error::Message(text)),
+        Found::Missing(text) | Found::Outside(text) => return Err(Error::Message(text)),
         Found::Image(_, paths) => paths,
     };
     context.metrics.timed(Timing::ImageStats, || {

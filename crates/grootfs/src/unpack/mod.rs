@@ -142,7 +142,8 @@ pub enum Error {
     },
     /// More bytes than allowed.
     #[error(
-        "uncompressed layer size exceeds quota: more than the {0} bytes that the disk limit leaves for it"
+        "uncompressed layer size exceeds quota: disk limit is smaller than volume size: more than the {0} \
+         bytes that the limit leaves for the layer"
     )]
     TooManyBytes(u64),
     /// More entries than allowed.
