@@ -93,6 +93,7 @@ mod delete;
 mod delete_store;
 mod df;
 mod fixture;
+mod garden;
 mod healing;
 mod hostile;
 mod init_store;
