@@ -46,6 +46,10 @@ bench:
     benches/static
     benches/pull-over-a-link
 
+# The manual as a book in target/book.
+book:
+    mdbook build
+
 # Kills, races, power cuts and errors of the kernel, for so many seconds at random; needs root.
 soak seconds="600" seed="":
     hack/soak {{seconds}} {{seed}}

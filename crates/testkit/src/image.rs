@@ -11,6 +11,7 @@ use sha2::Digest as _;
 use crate::layer::{Entry, Layer};
 
 mod layout;
+pub mod preloaded;
 
 pub use layout::{OciLayout, Written};
 

@@ -11,6 +11,9 @@ use crate::observe::log::data;
 use crate::observe::metrics::{Ending, Timing};
 use crate::store::{self, Store, images};
 
+/// What follows the words that there is nothing (contract 1.6).
+const SKIPPING: &str = " Skipping delete.\n";
+
 pub fn run(context: &Context, args: &Delete) -> Result<String, Error> {
     let argument = args.arguments.first().map(String::as_str).unwrap_or_default();
     let id = match find(context, argument)? {
@@ -24,6 +27,10 @@ pub fn run(context: &Context, args: &Delete) -> Result<String, Error> {
                 ])
             });
             context.metrics.ends_as(Ending::NotThere);
+            return Ok(text + SKIPPING);
+        }
+        Found::Outside(text) => {
+            context.metrics.ends_as(Ending::NotThere);
             return Ok(text + "\n");
         }
         Found::Image(id, _) => id,
@@ -36,7 +43,7 @@ pub fn run(context: &Context, args: &Delete) -> Result<String, Error> {
     match context.metrics.timed(Timing::ImageDeletion, delete) {
         Ok(()) => Ok(format!("Image {id} deleted\n")),
         // Somebody else was faster.
-        Err(store::Error::NotFound(id)) => Ok(not_found(id.as_str()) + "\n"),
+        Err(store::Error::NotFound(id)) => Ok(not_found(id.as_str()) + SKIPPING),
         Err(error) => Err(error.into()),
     }
 }

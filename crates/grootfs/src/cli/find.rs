@@ -12,15 +12,18 @@ pub enum Found {
     Image(ImageId, ImagePaths),
     /// Nothing, and the text that says so.
     Missing(String),
+    /// A path that leads elsewhere, and the text that says so.
+    Outside(String),
 }
 
 /// Looks for an image by id or by path.
 pub fn find(context: &Context, argument: &str) -> Result<Found, Error> {
     // Somebody may have given the image's name in place of the id, and a password in it.
     let argument = &argument::redacted(argument);
-    let outside = format!("path `{argument}` is outside store path");
     let id = match ImageId::from_argument(argument, &context.layout.images()) {
-        None => return Ok(Found::Missing(outside)),
+        None => {
+            return Ok(Found::Outside(format!("path `{argument}` is outside store path")));
+        }
         Some(Err(_)) => return Ok(Found::Missing(not_found(argument))),
         Some(Ok(id)) => id,
     };
@@ -36,5 +39,5 @@ pub fn find(context: &Context, argument: &str) -> Result<Found, Error> {
 
 /// What is said of an image that is not there.
 pub fn not_found(id: &str) -> String {
-    format!("Image `{id}` not found. Skipping delete.")
+    format!("Image `{id}` not found.")
 }

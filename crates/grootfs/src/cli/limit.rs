@@ -11,7 +11,7 @@ pub fn run(context: &Context, args: &Limit) -> Result<String, Error> {
     let argument = args.arguments.first().map(String::as_str).unwrap_or_default();
     let store = context.store()?;
     let id = match find(context, argument)? {
-        Found::Missing(text) => return Err(Error::Message(text.replace(" Skipping delete.", ""))),
+        Found::Missing(text) | Found::Outside(text) => return Err(Error::Message(text)),
         Found::Image(id, _) => id,
     };
     // Checked by the configuration; what was not given stays as it is.

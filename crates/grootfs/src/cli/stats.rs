@@ -42,7 +42,7 @@ pub fn run(context: &Context, args: &Stats) -> Result<String, Error> {
     }
     let argument = args.arguments.first().map(String::as_str).unwrap_or_default();
     let paths = match find(context, argument)? {
-        Found::Missing(text) => {
+        Found::Missing(text) | Found::Outside(text) => {
             context.log.tell(Level::Error, "find-id-failed", || {
                 data([
                     ("id", argument::redacted(argument).into()),

@@ -1,5 +1,8 @@
 //! Which volumes an image is made of, and which of them are missing.
 
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path};
+
 use crate::image::digest::Digest;
 use crate::image::{Identity, Image, Layer};
 
@@ -20,7 +23,13 @@ pub fn plan(image: &Image) -> Option<Vec<Planned<'_>>> {
     let mut planned = Vec::with_capacity(image.layers.len());
     for layer in &image.layers {
         let chain_id = match &layer.identity {
-            Identity::DiffId(diff_id) => chain_id(parent.as_deref(), diff_id),
+            Identity::DiffId(diff_id) => {
+                let chain_id = chain_id(parent.as_deref(), diff_id);
+                layer
+                    .base_directory
+                    .as_deref()
+                    .map_or(chain_id.clone(), |base| below(&chain_id, base))
+            }
             Identity::Tar(name) => name.clone(),
             Identity::Unknown => return None,
         };
@@ -41,9 +50,30 @@ pub fn chain_id(parent: Option<&str>, diff_id: &Digest) -> String {
     }
 }
 
+/// The name of a layer that goes below a directory. The same layer below another one is another volume: the
+/// original gave both one name, and whoever came second got the files in the wrong place.
+fn below(chain_id: &str, base: &Path) -> String {
+    let mut text = chain_id.as_bytes().to_vec();
+    for part in base.components() {
+        if let Component::Normal(name) = part {
+            text.push(b'/');
+            text.extend(name.as_bytes());
+        }
+    }
+    Digest::sha256_of(&text).hex().to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_base_directory_is_part_of_the_name() {
+        let name = |base: &str| below("ab", Path::new(base));
+        assert_eq!(name("/home/vcap"), name("home/./vcap/"));
+        assert_eq!(name("/home/vcap"), Digest::sha256_of(b"ab/home/vcap").hex());
+        assert_ne!(name("/home/vcap"), name("/home"));
+    }
 
     #[test]
     fn chain_ids_are_the_originals() {

@@ -143,8 +143,9 @@ pub enum Error {
     },
     /// More bytes than allowed.
     #[error(
-        "uncompressed layer size exceeds quota: more than the {0} bytes that the disk limit leaves for \
-         it; raise the limit, or leave the image out of it with --exclude-image-from-quota"
+        "uncompressed layer size exceeds quota: disk limit is smaller than volume size: more than the {0} bytes \
+         that the limit leaves for the layer; raise it, or leave the image out of it with \
+         --exclude-image-from-quota"
     )]
     TooManyBytes(u64),
     /// More entries than allowed.

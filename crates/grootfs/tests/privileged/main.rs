@@ -95,6 +95,7 @@ mod delete_store;
 mod df;
 mod doctor;
 mod fixture;
+mod garden;
 mod healing;
 mod hostile;
 mod init_store;

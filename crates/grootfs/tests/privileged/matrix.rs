@@ -124,7 +124,7 @@ impl Life {
 }
 
 /// The built program of another package of this workspace.
-fn built(name: &str) -> PathBuf {
+pub fn built(name: &str) -> PathBuf {
     let path = Path::new(PROGRAM).with_file_name(name);
     assert!(path.exists(), "{} is missing: cargo build --package {name}", path.display());
     path

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use testkit::certificates::{Certificates, Flaw};
 use testkit::fault_proxy::FaultProxy;
+use testkit::image::preloaded::{Preloaded, write_blob};
 use testkit::image::{Compression, Hash, write_tar};
 use testkit::layer::Layer;
 use testkit::registry::Registry;
@@ -114,64 +115,6 @@ fn privileged_servers_without_tls() {
     assert_contains(&text, "refused");
 }
 
-/// A layout as Garden generates it for `preloaded+layer` (garden.md section 3): no tag, no
-/// `oci-layout`, no sizes, the first "digest" not that of the content, a link in its place.
-struct Generated {
-    directory: PathBuf,
-}
-
-fn write(directory: &Path, document: &Value) -> String {
-    let bytes = document.to_string().into_bytes();
-    let digest = Hash::Sha256.digest(&bytes);
-    fs::write(directory.join("blobs").join(digest.replace(':', "/")), bytes).unwrap();
-    digest
-}
-
-fn generated(directory: PathBuf, stack: &Path, url: &str, layer: &[u8]) -> Generated {
-    fs::create_dir_all(directory.join("blobs/sha256")).unwrap();
-    let base = Hash::Sha256.digest(format!("{}-1510162456", stack.display()).as_bytes());
-    let link = directory.join("blobs").join(base.replace(':', "/"));
-    std::os::unix::fs::symlink(stack, link).unwrap();
-    let top = Hash::Sha256.digest(layer);
-    let config = json!({
-        "architecture": "amd64", "os": "linux", "config": {},
-        "rootfs": {"type": "layers", "diff_ids": [base, top]},
-    });
-    let config = write(&directory, &config);
-    let manifest = json!({
-        "schemaVersion": 2,
-        "config": {
-            "mediaType": "application/vnd.oci.image.config.v1+json", "digest": config, "size": 0,
-        },
-        "layers": [
-            {"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": base, "size": 0},
-            {
-                "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip",
-                "digest": top, "size": 0, "urls": [url],
-                "annotations": {
-                    "org.cloudfoundry.experimental.image.base-directory": "/home/vcap",
-                },
-            },
-        ],
-    });
-    let manifest = write(&directory, &manifest);
-    let index = json!({
-        "schemaVersion": 2,
-        "manifests": [{
-            "mediaType": "application/vnd.oci.image.manifest.v1+json",
-            "digest": manifest, "size": 0,
-        }],
-    });
-    fs::write(directory.join("index.json"), index.to_string()).unwrap();
-    Generated { directory }
-}
-
-impl Generated {
-    fn argument(&self) -> String {
-        format!("oci://{}", self.directory.display())
-    }
-}
-
 fn preloaded_and_layer(driver: Driver) {
     let fixture = Fixture::without_store(driver);
     let stack = fixture.scratch("stack.tar");
@@ -182,7 +125,9 @@ fn preloaded_and_layer(driver: Driver) {
     let blobs = plain(&layer);
     let front = FaultProxy::setup().tls_with_client(&certificates).start(&blobs.host());
     let url = format!("{}/v2/app/blobs/{}?sig=s3cret", front.url(), Hash::Sha256.digest(&layer));
-    let image = generated(fixture.scratch("generated"), &stack, &url, &layer);
+    let base_directory = "/home/vcap";
+    let image = Preloaded { stack: &stack, url: &url, layer: &layer, base_directory };
+    let image = image.write(&fixture.scratch("generated"));
     let with = |certificates: &Path| {
         format!(
             "create: {{skip_layer_validation: true, without_mount: false, \
@@ -191,16 +136,16 @@ fn preloaded_and_layer(driver: Driver) {
         )
     };
     let rig = Rig::with_config(&fixture, "nobody", "create: {skip_layer_validation: true}");
-    let text = rig.fails_later(&[&image.argument()]);
+    let text = rig.fails_later(&[&image]);
     assert_contains(&text, "x509: certificate signed by unknown authority");
     assert!(!text.contains("s3cret"), "{text}");
     let rig = Rig::with_config(&fixture, "garden", &with(&certificates.client_directory()));
-    let line = testkit::command::run(&mut rig.command("create", &[&image.argument(), "handle"]));
+    let line = testkit::command::run(&mut rig.command("create", &[&image, "handle"]));
     let spec = Spec::new(line.success());
     let read = |path: &str| fs::read_to_string(spec.rootfs().join(path)).unwrap();
     assert_eq!((read("etc/os"), read("home/vcap/droplet")), ("stack".into(), "runs".into()));
     assert_eq!(front.log().len(), 1);
-    let again = testkit::command::run(&mut rig.command("create", &[&image.argument(), "second"]));
+    let again = testkit::command::run(&mut rig.command("create", &[&image, "second"]));
     spec.tree().assert_same(&Tree::read(&Spec::new(again.success()).rootfs()).map(
         |path, entry| {
             if path.as_os_str() == "." {
@@ -211,7 +156,7 @@ fn preloaded_and_layer(driver: Driver) {
     assert_eq!(front.log().len(), 1, "the second one finds everything in the store");
     assert!(!front.log().iter().any(testkit::fault_proxy::Exchange::authorized));
     // What nobody checks must be asked for.
-    let text = Rig::new(&fixture, "validated").fails(&[&image.argument()]);
+    let text = Rig::new(&fixture, "validated").fails(&[&image]);
     assert_contains(&text, "size mismatch");
 }
 
@@ -249,7 +194,7 @@ fn privileged_remote_layers_are_looked_for_at_every_url() {
         let path = layout.blob(&written.digest);
         let mut manifest: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
         manifest["layers"][1]["urls"] = json!(urls);
-        let digest = write(layout.path(), &manifest);
+        let digest = write_blob(layout.path(), &manifest);
         let descriptor = json!({
             "mediaType": "application/vnd.oci.image.manifest.v1+json",
             "digest": digest, "size": manifest.to_string().len(),
