@@ -45,6 +45,7 @@ documents_with_commands!(
     privileged_roots: "docs/roots.md",
     privileged_runtimes: "docs/runtimes.md",
     privileged_stores: "docs/stores.md",
+    privileged_troubleshooting: "docs/troubleshooting.md",
 );
 
 #[test]
