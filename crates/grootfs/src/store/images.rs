@@ -19,7 +19,7 @@ use super::locks::Patience;
 use super::{Doing, Error, Store, dependencies, limits, locks, volumes};
 use crate::driver::limit::Limit;
 use crate::driver::{Change, Driver, Mount, NewRoot};
-use crate::error::{AtPath, PathError};
+use crate::error::{AtPath, PathError, is_no_room};
 use crate::interrupt::Interrupt;
 use crate::observe::Log;
 use crate::userns;
@@ -177,7 +177,8 @@ pub fn delete(store: &Store, driver: &dyn Driver, id: &ImageId) -> Result<(), Er
 /// Unmounts, forgets, moves aside, removes. The caller holds the lock of the directory.
 ///
 /// Moving aside makes the id free, so it comes last of what belongs to the id: otherwise the
-/// dependency file that goes could be that of the next image of this name.
+/// dependency file that goes could be that of the next image of this name. A full disk may have no room for the new
+/// name; then the image is removed where it is, and its id is free when that is done.
 fn remove(store: &Store, driver: &dyn Driver, id: &ImageId) -> Result<(), Error> {
     let paths = store.layout.image(id);
     let failing = || format!("deleting image path '{}' failed", paths.dir().display());
@@ -186,6 +187,7 @@ fn remove(store: &Store, driver: &dyn Driver, id: &ImageId) -> Result<(), Error>
     let aside = aside(&store.layout, id);
     match fs::rename(paths.dir(), &aside) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if is_no_room(&error) => return driver.destroy_root(&paths).doing(failing()),
         other => other.at("rename", paths.dir()).doing(failing())?,
     }
     driver.destroy_root(&ImagePaths::at(aside)).doing(failing())
