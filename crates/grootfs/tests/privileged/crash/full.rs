@@ -79,7 +79,7 @@ fn lives_through(fixture: &Fixture, fill: impl FnOnce(&Fixture)) {
     // What needs nothing works.
     assert_contains(&fixture.grootfs.ok(&["list"]), "images/one");
     fixture.grootfs.ok(&["stats", "one"]);
-    let before = statvfs(&fixture.mount_point()).unwrap();
+    let before = statvfs(fixture.mount_point().as_path()).unwrap();
     assert_eq!(fixture.grootfs.ok(&["delete", "one"]), "Image one deleted\n");
     assert_eq!(fixture.grootfs.ok(&["clean"]), "clean completed\n");
     if !fixture.is_overlay() {
@@ -89,7 +89,7 @@ fn lives_through(fixture: &Fixture, fill: impl FnOnce(&Fixture)) {
         assert_eq!(fixture.names(directory), [""; 0], "{directory}");
     }
     assert_contains(&fixture.grootfs.ok(&["check"]), ": 0 problems");
-    let after = statvfs(&fixture.mount_point()).unwrap();
+    let after = statvfs(fixture.mount_point().as_path()).unwrap();
     let given_back = (after.f_bfree - before.f_bfree) * after.f_frsize;
     assert!(given_back > 2 << 20, "{given_back} bytes given back of two layers");
     assert!(fixture.mounts().is_empty());
