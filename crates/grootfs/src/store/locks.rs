@@ -27,7 +27,7 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
@@ -57,7 +57,7 @@ const GATE_OPEN: Duration = Duration::from_millis(80);
 
 /// Pauses between two looks at a lock: short at first, never so long that a person notices.
 pub(crate) const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
-const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
 /// How a lock is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,7 +151,7 @@ pub fn acquire(layout: &Layout, key: &str, mode: Mode, patience: &Patience) -> R
         }
         let since = *waiting.get_or_insert_with(Instant::now);
         if since.elapsed() >= patience.limit {
-            let holder = holder(layout, key);
+            let holder = holder(&layout.lock(key));
             return Err(Error::LockTimeout { key: key.to_owned(), after: patience.limit, holder });
         }
         if patience.interrupt.wait(pause) {
@@ -278,9 +278,9 @@ fn failure(layout: &Layout, key: &str, operation: &'static str, error: io::Error
     Error::Lock { key: key.to_owned(), source }
 }
 
-/// The process that holds a lock, where `/proc/locks` tells.
-fn holder(layout: &Layout, key: &str) -> Option<u32> {
-    let file = std::fs::metadata(layout.lock(key)).ok()?;
+/// The process that holds the lock of a file or directory, where `/proc/locks` tells.
+pub(super) fn holder(path: &Path) -> Option<u32> {
+    let file = std::fs::metadata(path).ok()?;
     holder_in(&std::fs::read_to_string("/proc/locks").ok()?, file.dev(), file.ino())
 }
 
