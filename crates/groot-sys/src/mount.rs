@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, UnmountFlags,
-    fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount, move_mount,
-    unmount as umount,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
+    UnmountFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount,
+    mount_change, move_mount, unmount as umount,
 };
 
 use crate::{Call, Errno, Error, Result};
@@ -40,11 +40,18 @@ pub struct Overlay<'a> {
 /// Mounts an overlay: by the mount API with one `lowerdir+` a layer (Linux 6.7), so that their
 /// number is not limited by the length of a text; by the classic call on older kernels.
 pub fn overlay(overlay: &Overlay<'_>) -> Result<()> {
-    in_directory(overlay.base, || match configured(overlay) {
+    let absolute: Vec<PathBuf> = overlay.lower.iter().map(|path| overlay.base.join(path)).collect();
+    // A thread with a directory of its own takes a tenth of a millisecond: only where names are too long.
+    let relative = || match configured(overlay, overlay.lower) {
         Err(Tried::Unsupported) => classic(overlay),
         Err(Tried::Failed(error)) => Err(error),
         Ok(()) => Ok(()),
-    })
+    };
+    match configured(overlay, &absolute) {
+        Err(Tried::Unsupported) => in_directory(overlay.base, relative),
+        Err(Tried::Failed(error)) => Err(error),
+        Ok(()) => Ok(()),
+    }
 }
 
 /// Runs something with another working directory, without changing that of the process: only
@@ -58,6 +65,25 @@ fn in_directory(directory: &Path, action: impl FnOnce() -> Result<()> + Send) ->
         rustix::process::chdir(directory).call("chdir", || directory.display().to_string())?;
         action()
     };
+    in_thread(run)
+}
+
+/// Runs something in a mount namespace of its own: what it mounts, nobody else sees, and it is gone afterwards.
+pub fn apart<T: Send>(action: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let run = || {
+        let flags = rustix::thread::UnshareFlags::NEWNS | rustix::thread::UnshareFlags::FS;
+        // SAFETY: only what the calling thread sees of mounts, and its working directory, root and umask, stop
+        // being shared; the thread ends right after and holds nothing that relies on sharing them.
+        let unshared = unsafe { rustix::thread::unshare_unsafe(flags) };
+        unshared.call("unshare", || "CLONE_NEWNS".into())?;
+        let flags = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+        mount_change("/", flags).call("mount", || "/, MS_PRIVATE".into())?;
+        action()
+    };
+    in_thread(run)
+}
+
+fn in_thread<T: Send>(run: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     std::thread::scope(|scope| match std::thread::Builder::new().spawn_scoped(scope, run) {
         Ok(thread) => {
             thread.join().unwrap_or_else(|_| Err(Errno::CANCELED).call("thread", String::new))
@@ -72,7 +98,7 @@ enum Tried {
     Failed(Error),
 }
 
-fn configured(overlay: &Overlay<'_>) -> std::result::Result<(), Tried> {
+fn configured(overlay: &Overlay<'_>, lower: &[PathBuf]) -> std::result::Result<(), Tried> {
     let context = match fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC) {
         Err(Errno::NOSYS) => return Err(Tried::Unsupported),
         other => other.call("fsopen", || "overlay".into()).map_err(Tried::Failed)?,
@@ -81,8 +107,7 @@ fn configured(overlay: &Overlay<'_>) -> std::result::Result<(), Tried> {
     fsconfig_set_string(context.as_fd(), "source", "overlay")
         .call("fsconfig", || "source=overlay".into())
         .map_err(Tried::Failed)?;
-    let options = overlay
-        .lower
+    let options = lower
         .iter()
         .map(|path| ("lowerdir+", path.as_path()))
         .chain([("upperdir", overlay.upper), ("workdir", overlay.work)]);
@@ -102,7 +127,7 @@ fn configured(overlay: &Overlay<'_>) -> std::result::Result<(), Tried> {
             .call("fsconfig", || "userxattr".into())
             .map_err(|error| refused(error, context.as_fd()))?;
     }
-    let show = || format!("overlay, {} layers", overlay.lower.len());
+    let show = || format!("overlay, {} layers", lower.len());
     fsconfig_create(context.as_fd())
         .call("fsconfig", show)
         .map_err(|error| refused(error, context.as_fd()))?;

@@ -20,6 +20,10 @@ use rustix::fs::{
 
 use crate::{Call, Errno, Result};
 
+mod file;
+
+pub use file::file_in_root;
+
 /// How often the kernel is asked again after a rename elsewhere on the system has disturbed it: enough for
 /// ordinary load, and over sooner than a walk.
 const TRIES: u32 = 16;

@@ -15,6 +15,7 @@
 //! - [`store`] knows what lies on disk: paths, locks, volumes, images, cleaning.
 //! - [`driver`] knows how the kernel shares layers: overlay over XFS, or btrfs.
 //! - [`rootfs`] makes what the runtime gets.
+//! - [`doctor`] looks for what keeps a machine or a store from working.
 //! - [`userns`] lets users other than root do the same: root of a user namespace does it for them.
 //! - [`observe`] holds logs and metrics.
 //!
@@ -22,6 +23,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod doctor;
 pub mod driver;
 pub mod error;
 #[cfg(any(test, fuzzing))]

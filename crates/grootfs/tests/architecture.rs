@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 /// Which rooms a room may use. `error`, `idmap` and `observe` lie below all of them.
 const ARROWS: &[(&str, &[&str])] = &[
-    ("cli", &["config", "image", "pull", "store", "driver", "rootfs"]),
+    ("cli", &["config", "image", "pull", "store", "driver", "rootfs", "doctor"]),
+    ("doctor", &["config", "image", "store", "driver"]),
     ("config", &["driver"]),
     ("image", &[]),
     ("pull", &["image", "unpack", "store", "driver"]),

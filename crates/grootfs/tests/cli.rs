@@ -67,6 +67,7 @@ fn help_and_version() {
             "clean",
             "check",
             "list",
+            "doctor",
             "capacity",
             "config",
             "help"

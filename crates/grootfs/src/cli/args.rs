@@ -4,18 +4,21 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
+use super::progress::Mode;
 use crate::config::Flags;
 use crate::error::Error;
 
+mod bundle;
 mod check;
 mod create;
 mod root;
 mod store;
 
+pub use bundle::BundleArgs;
 pub use check::Check;
 pub use create::{Create, ImageArgs, Pull};
 pub use root::{Delete, Limit, Stats};
-pub use store::{Clean, DeleteStore, Df, InitStore, Settle};
+pub use store::{Clean, DeleteStore, Df, Doctor, InitStore, List, Settle};
 
 /// Root file systems for containers.
 #[derive(Debug, Parser)]
@@ -84,6 +87,18 @@ pub struct Global {
     /// Which original is followed where they differ: v0.30 or garden [default: v0.30]
     #[arg(long, global = true, value_name = "MODE")]
     pub compat: Option<String>,
+    /// auto: one line of a terminal on standard error; plain: a line every few seconds; none
+    #[arg(
+        long,
+        global = true,
+        value_name = "HOW",
+        default_value = "auto",
+        hide_default_value = true
+    )]
+    pub progress: Mode,
+    /// No progress and no warnings; what is asked for is printed all the same
+    #[arg(long, global = true)]
+    pub quiet: bool,
     /// Print the version
     #[arg(long, short = 'v', action = ArgAction::Version)]
     pub version: Option<bool>,
@@ -140,8 +155,9 @@ pub enum Command {
     /// Looks for whatever is wrong with a store, and mends it
     Check(Check),
     /// Lists the root file systems
-    #[command(override_usage = "grootfs [global options] list")]
-    List(Ignored),
+    List(List),
+    /// Looks for what keeps this machine and this store from working
+    Doctor(Doctor),
     /// Writes new layers to disk a moment later; started by create and pull
     #[command(hide = true)]
     Settle(Settle),
@@ -169,6 +185,7 @@ impl Command {
             Self::Clean(_) => "clean",
             Self::Check(_) => "check",
             Self::List(_) => "list",
+            Self::Doctor(_) => "doctor",
             Self::Settle(_) => "settle",
             Self::Capacity(_) => "capacity",
             Self::Config(_) => "config",

@@ -1,23 +1,24 @@
 //! `grootfs create`
 
-use super::args::Create;
+use super::args::{BundleArgs, Create};
+use super::bundle::{self, Made};
 use super::{Context, clean, namespace, settle, source};
-use crate::driver::Driver;
+use crate::driver::{Driver, Mount};
 use crate::error::Error;
 use crate::image::{self, Image, ImageSource};
 use crate::observe::Log;
 use crate::observe::metrics::Timing;
 use crate::pull::{Budget, Pulled, Puller};
-use crate::rootfs::{self, Shape};
+use crate::rootfs::Shape;
 use crate::store::id::ImageId;
 use crate::store::images::{self, NewImage};
 use crate::store::{self, Store, dependencies};
 
 pub fn run(context: &Context, args: &Create) -> Result<String, Error> {
-    let [argument, id] = args.arguments.as_slice() else {
+    let [argument, id, words @ ..] = args.arguments.as_slice() else {
         return args.check().map(|()| String::new());
     };
-    let created = create(context, args, argument, id);
+    let created = create(context, args, argument, id, words);
     if context.config.with_clean && context.compat().cleans_after_create() {
         // After a pull that has failed too: that is when room is missed most.
         clean::start_detached(context)?;
@@ -25,29 +26,46 @@ pub fn run(context: &Context, args: &Create) -> Result<String, Error> {
     created.map_err(|error| error.about_image(argument).or_interrupted(&context.interrupt))
 }
 
-fn create(context: &Context, args: &Create, argument: &str, id: &str) -> Result<String, Error> {
+fn create(
+    context: &Context,
+    args: &Create,
+    argument: &str,
+    id: &str,
+    words: &[String],
+) -> Result<String, Error> {
     let config = &context.config;
-    let source = image::open(argument, &source::options(context, &args.image)?)?;
+    let source = source::open(context, argument, &args.image)?;
     let driver = context.driver();
     let store = context.store()?;
     let id = ImageId::new(id).map_err(store::Error::from)?;
     images::check_free(&store.layout, &id)?;
     available(context)?;
     namespace::check_may_mount(context, driver.kind())?;
+    bundle::prepare(context, &args.bundle, &store, driver.kind())?;
     if !config.limit.is_none() {
         // Before anything is pulled in vain.
         driver.check_limits()?;
     }
-    let creation =
-        Creation { context, argument, id: &id, source: &*source, store: &store, driver: &*driver };
+    let creation = Creation {
+        context,
+        asked: &args.bundle,
+        argument,
+        id: &id,
+        words,
+        source: &*source,
+        store: &store,
+        driver: &*driver,
+    };
     context.metrics.timed(Timing::ImageCreation, || creation.run())
 }
 
 /// All that is known before the image is looked at.
 struct Creation<'a> {
     context: &'a Context,
+    asked: &'a BundleArgs,
     argument: &'a str,
     id: &'a ImageId,
+    words: &'a [String],
     source: &'a dyn ImageSource,
     store: &'a Store,
     driver: &'a dyn Driver,
@@ -72,23 +90,25 @@ impl Creation<'_> {
             let _step = log.step();
             self.puller(&log).pull(&image)?
         };
-        let spec = {
+        let name = image::name(self.argument);
+        let mount = {
             let log = log.session("making-image");
             let _step = log.step();
-            self.make(&image, &pulled, &log)?
+            self.make(&image, name.as_deref(), &pulled, &log)?
         };
         drop(lock);
         if pulled.brought_in {
             settle::start_detached(context);
         }
-        if let Some(name) = image::name(self.argument)
+        let described = self.describe(&image, mount.as_ref())?;
+        if let Some(name) = name
             && let Err(error) =
                 dependencies::write_base_image(&store.layout, &name, &pulled.volumes)
         {
             // The image is there; only a later `clean` may not know that it was to be left alone.
             context.log.error("remembering-image-failed", &error);
         }
-        Ok(spec + "\n")
+        Ok(described)
     }
 
     fn puller<'a>(&'a self, log: &'a Log) -> Puller<'a> {
@@ -106,26 +126,46 @@ impl Creation<'_> {
         }
     }
 
-    fn make(&self, image: &Image, pulled: &Pulled, log: &Log) -> Result<String, Error> {
-        let Self { context, store, .. } = *self;
-        let shape = Shape {
-            null_args: context.compat().writes_null_args(),
-            mount_at_root: context.compat().mounts_at_root(),
-            declared_volumes: context.compat().binds_declared_volumes(),
-        };
-        let declared: &[String] = if shape.declared_volumes { &image.config.volumes } else { &[] };
+    fn make(
+        &self,
+        image: &Image,
+        origin: Option<&str>,
+        pulled: &Pulled,
+        log: &Log,
+    ) -> Result<Option<Mount>, Error> {
+        let config = &self.context.config;
+        let declared: &[String] =
+            if self.shape().declared_volumes { &image.config.volumes } else { &[] };
         let new = NewImage {
             id: self.id,
+            origin,
             volumes: &pulled.volumes,
             layers_size: pulled.size,
-            mount: !context.config.without_mount,
+            mount: !config.without_mount,
             declared_volumes: declared,
-            limit: context.config.limit,
+            limit: config.limit,
             log,
         };
-        let mount = images::create(store, self.driver, &new).map_err(Error::making_image)?;
-        rootfs::spec(&store.layout.image(self.id), &image.config, mount.as_ref(), shape)
-            .map_err(|error| Error::Message(error.to_string()))
+        images::create(self.store, self.driver, &new).map_err(Error::making_image)
+    }
+
+    fn shape(&self) -> Shape {
+        let compat = self.context.compat();
+        Shape {
+            null_args: compat.writes_null_args(),
+            mount_at_root: compat.mounts_at_root(),
+            declared_volumes: compat.binds_declared_volumes(),
+        }
+    }
+
+    /// What a runtime is told. Without it the root is of no use, and goes again.
+    fn describe(&self, image: &Image, mount: Option<&Mount>) -> Result<String, Error> {
+        let (words, config) = (self.words, &image.config);
+        let made = Made { id: self.id, config, words, mount, shape: self.shape() };
+        bundle::describe(self.asked, self.store, &made).inspect_err(|_| {
+            // That error is the one to tell; what cannot be removed is there for `delete`.
+            let _ = images::delete(self.store, self.driver, self.id);
+        })
     }
 }
 

@@ -20,6 +20,7 @@ use crate::store::{Store, healing};
 use crate::userns;
 
 mod args;
+mod bundle;
 mod capacity;
 mod check;
 mod clean;
@@ -29,6 +30,7 @@ mod delete;
 mod delete_store;
 mod detached;
 mod df;
+mod doctor;
 mod find;
 mod generate_metadata;
 mod init_store;
@@ -36,12 +38,14 @@ mod limit;
 mod list;
 mod namespace;
 mod normalise;
+mod progress;
 mod pull;
 mod report;
 mod settle;
 mod signals;
 mod source;
 mod stats;
+mod table;
 
 use args::{Cli, Command};
 
@@ -53,6 +57,8 @@ struct Context {
     log: Log,
     metrics: Metrics,
     interrupt: Interrupt,
+    progress: progress::Mode,
+    quiet: bool,
 }
 
 impl Context {
@@ -84,7 +90,7 @@ impl Context {
     fn warn(&self, action: &str, error: &(dyn std::error::Error + 'static)) {
         self.log.error(action, error);
         let mut terminal = std::io::stderr();
-        if terminal.is_terminal() && !self.log.shows_errors() {
+        if terminal.is_terminal() && !self.quiet && !self.log.shows_errors() {
             // Nobody is left to be told when the terminal is gone.
             let _ = writeln!(terminal, "warning: {}", crate::error::chain(error));
         }
@@ -148,6 +154,8 @@ fn dispatch(cli: Cli, given: &[OsString]) -> Result<Done, Error> {
         Command::Limit(args) => args.check()?,
         Command::Df(args) => args.check()?,
         Command::Check(args) => args.check()?,
+        Command::List(args) => args.check()?,
+        Command::Doctor(args) => args.check()?,
         Command::InitStore(args) => args.check()?,
         Command::GenerateVolumeSizeMetadata(args) => args.check()?,
         _ => {}
@@ -156,8 +164,10 @@ fn dispatch(cli: Cli, given: &[OsString]) -> Result<Done, Error> {
     for key in &context.config.unknown_keys {
         context.log.info("config-unknown-key", key);
     }
-    let needs_no_store =
-        matches!(cli.command, Command::InitStore(_) | Command::Capacity(_) | Command::Config(_));
+    let needs_no_store = matches!(
+        cli.command,
+        Command::InitStore(_) | Command::Capacity(_) | Command::Config(_) | Command::Doctor(_)
+    );
     if !needs_no_store {
         namespace::check_owner(&context)?;
     }
@@ -184,7 +194,8 @@ fn execute(context: &Context, command: Command) -> Result<String, Error> {
         Command::Limit(args) => limit::run(context, &args),
         Command::Df(args) => df::run(context, &args),
         Command::Clean(args) => clean::run(context, &args),
-        Command::List(_) => list::run(context),
+        Command::List(args) => list::run(context, &args),
+        Command::Doctor(args) => doctor::run(context, &args),
         Command::Settle(args) => settle::run(context, &args),
         Command::Capacity(_) => Ok(capacity::run(context)),
         Command::Config(_) => Ok(config::run(context)),
@@ -208,15 +219,17 @@ fn context(cli: &Cli) -> Result<Context, Error> {
     let log = Log::open(config.log_level, config.log_format, config.log_file.as_deref())
         .map_err(crate::config::Error::LogFile)?;
     let layout = Layout::new(config.store.clone());
-    let interrupt = Interrupt::default();
-    if matches!(
-        cli.command,
-        Command::Create(_) | Command::Pull(_) | Command::Clean(_) | Command::Check(_)
-    ) {
-        signals::listen(&interrupt);
-    }
+    let interrupt = match cli.command {
+        Command::Create(_) | Command::Pull(_) | Command::Clean(_) | Command::Check(_) => {
+            signals::interrupt()
+        }
+        _ => Interrupt::default(),
+    };
     let metrics = report::metrics(&config, cli.command.name());
-    Ok(Context { log: log.session(cli.command.name()), config, layout, metrics, interrupt })
+    let log = log.session(cli.command.name());
+    let quiet = cli.global.quiet;
+    let progress = if quiet { progress::Mode::None } else { cli.global.progress };
+    Ok(Context { log, config, layout, metrics, interrupt, progress, quiet })
 }
 
 /// Prints what went wrong; after a failed preparation also the help, as the original did.

@@ -3,7 +3,6 @@
 use super::args::Pull;
 use super::{Context, namespace, settle, source};
 use crate::error::Error;
-use crate::image;
 use crate::pull::{Budget, Puller};
 
 pub fn run(context: &Context, args: &Pull) -> Result<String, Error> {
@@ -15,7 +14,7 @@ pub fn run(context: &Context, args: &Pull) -> Result<String, Error> {
 }
 
 fn pull(context: &Context, args: &Pull, argument: &str) -> Result<String, Error> {
-    let source = image::open(argument, &source::options(context, &args.image)?)?;
+    let source = source::open(context, argument, &args.image)?;
     let driver = context.driver();
     let store = context.store()?;
     namespace::check_may_unpack(context)?;

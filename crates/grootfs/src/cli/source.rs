@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
-use super::Context;
 use super::args::ImageArgs;
+use super::{Context, progress};
 use crate::error::{AtPath, Error};
 use crate::image::network::retry::Policy;
 use crate::image::network::{NetworkOptions, Timeouts};
 use crate::image::platform::Platform;
 use crate::image::registry::Pull;
 use crate::image::registry::endpoint::Mirrors;
-use crate::image::{Secret, SourceOptions};
+use crate::image::{self, ImageSource, Secret, SourceOptions};
 
 /// Environment variables for a login that shows in no process list.
 const USERNAME: &str = "GROOTFS_USERNAME";
@@ -19,8 +19,18 @@ const PASSWORD: &str = "GROOTFS_PASSWORD";
 /// Longest password file.
 const LONGEST_PASSWORD: usize = 64 * 1024;
 
+/// Reads an image argument; what is fetched is shown to who looks.
+pub fn open(
+    context: &Context,
+    argument: &str,
+    args: &ImageArgs,
+) -> Result<Box<dyn ImageSource>, Error> {
+    let source = image::open(argument, &options(context, args)?)?;
+    Ok(progress::watch(source, context.progress, context.log.shows_errors()))
+}
+
 /// Puts the options together.
-pub fn options(context: &Context, args: &ImageArgs) -> Result<SourceOptions, Error> {
+fn options(context: &Context, args: &ImageArgs) -> Result<SourceOptions, Error> {
     let config = &context.config;
     let pull = &config.pull;
     let platform = match &args.platform {
@@ -54,10 +64,18 @@ pub fn options(context: &Context, args: &ImageArgs) -> Result<SourceOptions, Err
     })
 }
 
+/// The login that the environment names.
+pub fn in_environment() -> Option<(String, Secret)> {
+    Some((variable(USERNAME)?, Secret::new(variable(PASSWORD).unwrap_or_default())))
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
 /// The flags, or else the environment. What is saved by `docker login` is looked up when a
 /// registry asks.
 fn login(args: &ImageArgs) -> Result<(Option<String>, Option<Secret>), Error> {
-    let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
     let username = args.username.clone().filter(|name| !name.is_empty());
     let username = username.or_else(|| variable(USERNAME));
     let password = match (&args.password, &args.password_file) {

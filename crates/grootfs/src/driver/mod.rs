@@ -19,6 +19,7 @@ pub mod faults;
 mod files;
 pub mod helper;
 pub mod limit;
+pub mod look;
 pub mod overlay_xfs;
 mod projects;
 mod quota_groups;

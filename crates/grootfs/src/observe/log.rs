@@ -291,7 +291,7 @@ fn text(
 }
 
 /// A time since 1970 as RFC 3339 in UTC with nanoseconds.
-fn rfc3339(time: Duration) -> String {
+pub fn rfc3339(time: Duration) -> String {
     let (days, seconds) = (time.as_secs() / 86_400, time.as_secs() % 86_400);
     // Civil date from days since 1970-01-01, by 400-year eras that begin on March 1st.
     let shifted = days + 719_468;

@@ -1,4 +1,4 @@
-//! What the runtime gets: one OCI runtime spec object on standard output (contract 4.8).
+//! What the runtime gets: one OCI runtime spec object on standard output (contract 4.8), or a whole bundle.
 
 use std::path::Path;
 
@@ -7,6 +7,9 @@ use serde::Serialize;
 use crate::driver::Mount;
 use crate::image::ImageConfig;
 use crate::store::layout::ImagePaths;
+
+pub mod bundle;
+mod users;
 
 /// Which of the two originals' shapes is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,12 +75,7 @@ pub fn spec(
     let mut mounts: Vec<MountEntry> =
         mount.map(|mount| root_mount(mount, destination)).into_iter().collect();
     if shape.declared_volumes {
-        mounts.extend(config.volumes.iter().map(|volume| MountEntry {
-            destination: volume.clone(),
-            kind: "bind",
-            source: text(&paths.declared_volume(volume)),
-            options: vec!["bind".into()],
-        }));
+        mounts.extend(declared_mounts(paths, config));
     }
     let spec = Spec {
         oci_version: "",
@@ -91,6 +89,15 @@ pub fn spec(
         mounts,
     };
     Ok(escape_like_go(&serde_json::to_string(&spec)?))
+}
+
+fn declared_mounts(paths: &ImagePaths, config: &ImageConfig) -> impl Iterator<Item = MountEntry> {
+    config.volumes.iter().map(|volume| MountEntry {
+        destination: volume.clone(),
+        kind: "bind",
+        source: text(&paths.declared_volume(volume)),
+        options: vec!["bind".into()],
+    })
 }
 
 fn root_mount(mount: &Mount, destination: String) -> MountEntry {

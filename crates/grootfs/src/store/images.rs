@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use super::id::ImageId;
 use super::layout::{GARBAGE, ImagePaths, Layout};
 use super::locks::Patience;
-use super::{Doing, Error, Store, dependencies, limits, locks, volumes};
+use super::{Doing, Error, Store, dependencies, limits, locks, origin, volumes};
 use crate::driver::limit::Limit;
 use crate::driver::{Change, Driver, Mount, NewRoot};
 use crate::error::{AtPath, PathError, is_no_room};
@@ -30,6 +30,8 @@ use crate::userns;
 pub struct NewImage<'a> {
     /// Its name.
     pub id: &'a ImageId,
+    /// The image that it is made of, as a person would call it; `None` leaves it unknown.
+    pub origin: Option<&'a str>,
     /// Chain ids of its layers, base first. The caller holds the global lock shared, so that
     /// `clean` leaves them alone until the dependency file is written.
     pub volumes: &'a [String],
@@ -117,6 +119,9 @@ fn fill(
 ) -> Result<Option<Mount>, Error> {
     // Before anything uses a volume, so that no crash leaves a root whose layers look unused.
     dependencies::write(&store.layout, image.id, image.volumes)?;
+    if let Some(origin) = image.origin {
+        origin::write(&store.layout, image.id, origin)?;
+    }
     let owner = store.owner();
     let NewImage { volumes, layers_size, mount, limit, log, .. } = *image;
     let user_marks = !userns::is_host_root() && has_user_marks(&store.layout, volumes);
@@ -189,6 +194,7 @@ fn remove(store: &Store, driver: &dyn Driver, id: &ImageId) -> Result<(), Error>
     let failing = || format!("deleting image path '{}' failed", paths.dir().display());
     driver.unmount_root(&paths).doing(failing())?;
     dependencies::remove(&store.layout, id)?;
+    origin::remove(&store.layout, id)?;
     let aside = aside(&store.layout, id);
     match fs::rename(paths.dir(), &aside) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

@@ -16,7 +16,7 @@
 //! ├── l/<chain id>                 overlay only: a file that holds the short name
 //! ├── meta/namespace.json          the id mappings
 //! ├── meta/volume-<chain id>       {"Size":<bytes>}
-//! ├── meta/dependencies/           which volumes an image uses
+//! ├── meta/dependencies/           which volumes an image uses, and what it was made of
 //! ├── locks/<key>.lock             flock(2) files
 //! ├── tmp/                         what is being written or taken away
 //! ├── quarantine/                  overlay only: damaged volumes that images still use (ours)
@@ -97,6 +97,11 @@ impl Layout {
     /// Which volumes one image uses.
     pub fn image_dependencies(&self, id: &ImageId) -> PathBuf {
         self.dependencies().join(format!("image:{id}.json"))
+    }
+
+    /// Which image a root file system was made of.
+    pub fn image_origin(&self, id: &ImageId) -> PathBuf {
+        self.dependencies().join(format!("from:{id}.json"))
     }
 
     /// Lock files.

@@ -26,6 +26,7 @@ pub mod limits;
 pub mod locks;
 pub mod manifest;
 pub mod namespace;
+pub mod origin;
 pub mod quarantine;
 pub mod volumes;
 

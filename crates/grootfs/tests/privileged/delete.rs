@@ -3,6 +3,7 @@
 use std::fs;
 use std::process::Command;
 
+use serde_json::Value;
 use testkit::command::run;
 use testkit::filesystem::mounts_below;
 
@@ -15,6 +16,7 @@ on_both_drivers!(
     look_alike_ids,
     what_a_container_leaves,
     listing,
+    long_listing,
     roots_in_use,
 );
 
@@ -166,4 +168,49 @@ fn listing(fixture: &Fixture) {
     assert_eq!(lines, [path("a"), path("b"), path("c c")]);
     fixture.grootfs.ok(&["delete", "b"]);
     assert_eq!(fixture.grootfs.ok(&["list"]).lines().count(), 2);
+}
+
+fn long_listing(fixture: &Fixture) {
+    assert_eq!(fixture.grootfs.ok(&["list", "--json"]), "");
+    assert_eq!(fixture.grootfs.ok(&["list", "--long"]), "Store empty\n");
+    let text = fixture.grootfs.fails(&["list", "--long", "--json"]);
+    assert_eq!(text, "--long and --json cannot be used together\n");
+    let (url, _) = fixture.oci("image", &two_layers());
+    let longest = "x".repeat(244);
+    fixture.create(&url, &longest);
+    let limited = fixture.has_quotas() || !fixture.is_overlay();
+    let limit: &[&str] = if limited { &["--disk-limit-size-bytes", "8388608"] } else { &[] };
+    fixture.grootfs.ok(&[&["create"], limit, &[url.as_str(), "a"]].concat());
+    fs::write(fixture.path("images/a/rootfs/big"), vec![1; 1 << 20]).unwrap();
+    let origin = fixture.path("meta/dependencies/from:a.json");
+    let name = url.replace("oci://", "oci:");
+    let json: Vec<Value> = fixture
+        .grootfs
+        .ok(&["list", "--json"])
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(json.len(), 2);
+    let a = json.iter().find(|image| image["id"] == "a").unwrap();
+    assert_eq!(a["path"], fixture.path("images/a").to_str().unwrap());
+    assert_eq!((&a["image"], &a["layers"]), (&name.as_str().into(), &2.into()));
+    assert!(a["created"].as_str().unwrap().starts_with("20"), "{a}");
+    if limited {
+        assert!(a["limit_bytes"].as_u64().unwrap() > 8_000_000, "{a}");
+        assert!(a["used_bytes"].as_u64().unwrap() >= 1 << 20, "{a}");
+    }
+    let table = fixture.grootfs.ok(&["list", "--long"]);
+    assert_eq!(table.lines().count(), 3, "{table}");
+    assert!(table.starts_with("ID "), "{table}");
+    // What is there in its place is not waited for.
+    fs::remove_file(&origin).unwrap();
+    run(Command::new("mkfifo").arg(&origin)).success();
+    assert!(fixture.grootfs.ok(&["list", "--json"]).contains("\"id\":\"a\""));
+    fixture.grootfs.ok(&["delete", "a"]);
+    assert!(!origin.exists());
+    // What a killed process left.
+    fs::write(&origin, "{}").unwrap();
+    fixture.grootfs.ok(&["clean"]);
+    assert!(!origin.exists());
+    assert!(fixture.path(&format!("meta/dependencies/from:{longest}.json")).exists());
 }

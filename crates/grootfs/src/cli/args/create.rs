@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args};
 
-use super::{boolean, require};
+use super::{BundleArgs, boolean, require};
 use crate::config::Flags;
 use crate::error::Error;
 
@@ -12,7 +12,7 @@ use crate::error::Error;
 #[derive(Debug, Args)]
 #[command(override_usage = "grootfs [global options] create [options] <image> <id>")]
 pub struct Create {
-    /// The image, and the name of the root file system
+    /// The image, and the name of the root file system; behind them, what its bundle is to run
     #[arg(value_names = ["IMAGE", "ID"])]
     pub arguments: Vec<String>,
     /// Hard limit of the root file system in bytes; 0 for none
@@ -43,6 +43,8 @@ pub struct Create {
     #[arg(long, value_name = "FILE")]
     pub clean_log_file: Option<PathBuf>,
     #[command(flatten)]
+    pub bundle: BundleArgs,
+    #[command(flatten)]
     pub image: ImageArgs,
 }
 
@@ -50,7 +52,9 @@ impl Create {
     /// Checks the number of arguments.
     pub fn check(&self) -> Result<(), Error> {
         let usage = "invalid arguments - usage: create [options] <image> <id>";
-        require(self.arguments.len() == 2, usage)
+        let words = self.arguments.len();
+        require(words == 2 || (words > 2 && self.bundle.is_wanted()), usage)?;
+        self.bundle.check()
     }
 
     /// Puts the flags into the configuration.

@@ -1,4 +1,5 @@
-//! Arguments of the commands about a store as a whole: `init-store`, `delete-store`, `clean`, `df`.
+//! Arguments of the commands about a store as a whole: `init-store`, `delete-store`, `clean`, `df`,
+//! `list`, `doctor`.
 
 use clap::{ArgAction, Args};
 
@@ -99,5 +100,46 @@ impl Df {
     /// Checks the number of arguments.
     pub fn check(&self) -> Result<(), Error> {
         require(self.arguments.is_empty(), "invalid arguments - usage: df [options]")
+    }
+}
+
+/// `list`
+#[derive(Debug, Args)]
+#[command(override_usage = "grootfs [global options] list [options]")]
+pub struct List {
+    /// A table: image, time, layers, limit, what was written
+    #[arg(long)]
+    pub long: bool,
+    /// A JSON object a line, for programs
+    #[arg(long)]
+    pub json: bool,
+    /// Ignored
+    #[arg(hide = true)]
+    pub arguments: Vec<String>,
+}
+
+impl List {
+    /// Checks that the flags go together.
+    pub fn check(&self) -> Result<(), Error> {
+        require(!(self.long && self.json), "--long and --json cannot be used together")
+    }
+}
+
+/// `doctor`
+#[derive(Debug, Args)]
+#[command(override_usage = "grootfs [global options] doctor [options]")]
+pub struct Doctor {
+    /// A JSON object a line, for programs
+    #[arg(long)]
+    pub json: bool,
+    /// None
+    #[arg(hide = true)]
+    pub arguments: Vec<String>,
+}
+
+impl Doctor {
+    /// Checks the number of arguments.
+    pub fn check(&self) -> Result<(), Error> {
+        require(self.arguments.is_empty(), "invalid arguments - usage: doctor [options]")
     }
 }

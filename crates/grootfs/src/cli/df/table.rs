@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use super::Report;
+use crate::cli::table::{Align, aligned, plain, row};
 use crate::driver::limit::{Short, Usage};
 use crate::store::accounting::{Accounting, Image, ImageState, Sum, VolumeState};
 
@@ -259,51 +260,6 @@ fn size(sum: Sum) -> String {
         unknown if unknown == sum.count => "?".to_owned(),
         _ => format!("{} + ?", Short(sum.bytes)),
     }
-}
-
-/// A name or path that cannot move the terminal's cursor.
-fn plain(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
-    }
-    out
-}
-
-/// On which side of its column a cell lies.
-#[derive(Debug, Clone, Copy)]
-enum Align {
-    Left,
-    Right,
-}
-
-fn row<const N: usize>(cells: [&str; N]) -> [String; N] {
-    cells.map(str::to_owned)
-}
-
-/// Rows as lines, each column as wide as its widest cell.
-fn aligned<const N: usize>(rows: &[[String; N]], sides: [Align; N]) -> String {
-    let mut widths = [0; N];
-    for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.chars().count().max(*width);
-        }
-    }
-    let mut out = String::new();
-    for row in rows {
-        let mut line = String::new();
-        for (column, ((cell, width), side)) in row.iter().zip(widths).zip(sides).enumerate() {
-            let gap = if column == 0 { "" } else { "  " };
-            // Writing to a string does not fail.
-            let _ = match side {
-                Align::Left => write!(line, "{gap}{cell:<width$}"),
-                Align::Right => write!(line, "{gap}{cell:>width$}"),
-            };
-        }
-        out.push_str(line.trim_end());
-        out.push('\n');
-    }
-    out
 }
 
 /// A text in lines of [`WIDTH`], the first after a mark and the others below it.

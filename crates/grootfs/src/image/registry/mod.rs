@@ -23,6 +23,7 @@ mod error;
 pub(crate) mod hosts;
 pub mod login;
 mod parts;
+pub mod ping;
 mod session;
 pub mod urls;
 

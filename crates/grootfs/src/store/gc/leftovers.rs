@@ -86,7 +86,7 @@ fn lock_keys(layout: &Layout) -> Result<Vec<String>, Error> {
     Ok(keys.filter(|key| !locks::is_of_store(key)).map(str::to_owned).collect())
 }
 
-/// What is written about volumes and images that are not there: metadata without a volume, dependency files without
+/// What is written about volumes and images that are not there: metadata without a volume, dependency files and origins without
 /// an image, records of images of which no layer is left.
 fn records_of_nothing(layout: &Layout, names: &[String]) -> Result<Vec<PathBuf>, Error> {
     let mut found = Vec::new();
@@ -103,7 +103,8 @@ fn records_of_nothing(layout: &Layout, names: &[String]) -> Result<Vec<PathBuf>,
     for name in volumes::names(&layout.dependencies())? {
         let path = layout.dependencies().join(&name);
         let Some(key) = name.strip_suffix(".json") else { continue };
-        let image = key.strip_prefix("image:").map(|id| layout.images().join(id));
+        let image = key.strip_prefix("image:").or_else(|| key.strip_prefix("from:"));
+        let image = image.map(|id| layout.images().join(id));
         let gone = match image {
             Some(image) => !images.contains(&image),
             None => key.starts_with("baseimage:") && holds_none_of(&path, names),
