@@ -133,6 +133,9 @@ fn power_cuts(driver: Driver) {
         std::thread::sleep(Duration::from_millis(wait));
         let ended = guest.power_cut().unwrap_or_else(|error| panic!("{error}"));
         seen.add(&String::from_utf8_lossy(&ended.stdout));
+        if cut > 0 && cut % 10 == 0 {
+            println!("power cuts, {}: {cut} of {cuts}", driver.name());
+        }
     }
     println!("power cuts, {}: {cuts} cuts, {seen:?}, no findings", driver.name());
 }
