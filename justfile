@@ -22,6 +22,18 @@ lint:
     cargo fmt --all --check
     cargo clippy --workspace --all-targets --locked -- --deny warnings
 
+# Renews the man pages and completions in packaging/ after a change of the command line.
+man:
+    cargo run --quiet --package manual --locked
+
+# The Debian package, in target/packages.
+deb:
+    hack/deb
+
+# The static binaries for any Linux of this architecture, in target/packages.
+tarball:
+    hack/tarball
+
 # Speed and memory of a release build; needs root.
 bench:
     benches/cached-create
@@ -31,6 +43,7 @@ bench:
     benches/unpack-memory
     benches/unpack
     benches/fidelity
+    benches/static
     benches/pull-over-a-link
 
 # Kills, races, power cuts and errors of the kernel, for so many seconds at random; needs root.

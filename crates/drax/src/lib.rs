@@ -28,6 +28,16 @@ pub fn limit(subvolume: BorrowedFd<'_>, limits: QgroupLimits) -> Result<()> {
     qgroup::set_limits(subvolume, id, limits)
 }
 
+/// The numbers of all subvolumes of the file system that have a limit, with it.
+pub fn all_limits(filesystem: BorrowedFd<'_>) -> Result<Vec<(u64, QgroupLimits)>> {
+    qgroup::all_limits(filesystem)
+}
+
+/// The number of a subvolume.
+pub fn number(subvolume: BorrowedFd<'_>) -> Result<u64> {
+    groot_sys::btrfs::subvolume_id(subvolume)
+}
+
 /// What a subvolume holds as of the last commit; [`groot_sys::btrfs::sync`] makes one.
 pub fn quota(subvolume: BorrowedFd<'_>) -> Result<Quota> {
     let id = groot_sys::btrfs::subvolume_id(subvolume)?;

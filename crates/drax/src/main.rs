@@ -18,29 +18,8 @@ mod commands;
 mod subvolume;
 mod words;
 
-const HELP: &str = "\
-drax - limits the disk of root file systems on btrfs, by quota groups
-
-usage: drax [--log-timestamp-format unix-epoch|rfc3339] <command> [flags]
-
-  limit --volume-path <path> --disk-limit-bytes <n> [--exclude-image-from-quota]
-      limits what an image may hold, with its layers or without; 0 is no limit
-  stats --volume-path <path> [--force-sync] [--json]
-      prints what an image holds, as a table or as JSON
-  list <path>
-      prints the subvolumes of an image or a layer, those inside others first
-  destroy --volume-path <path>
-      removes quota groups whose subvolumes are gone
-
-<path> is <store>/images/<id>/rootfs or <store>/images/<id>/snapshot; for `list` and `destroy` also
-<store>/images/<id> or <store>/volumes/<id>.
-
-  --help, -h; --version, -v
-  --btrfs-bin <path>  is taken and not used: no program is started
-
-It needs the rights of root: `chown root` and `chmod u+s` let other users call it for the stores
-that they own.
-";
+// A file, because the man page shows it too.
+const HELP: &str = include_str!("help.txt");
 
 const KNOWN: Known = Known {
     valued: &["btrfs-bin", "log-timestamp-format", "volume-path", "disk-limit-bytes"],

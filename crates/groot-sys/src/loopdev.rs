@@ -13,10 +13,10 @@ use crate::{Call, Errno, Result};
 const LOOP_MAJOR: u32 = 7;
 
 // Numbers and flags of <linux/loop.h>.
-const LOOP_CTL_GET_FREE: libc::c_ulong = 0x4C82;
-const LOOP_CONFIGURE: libc::c_ulong = 0x4C0A;
-const LOOP_SET_CAPACITY: libc::c_ulong = 0x4C07;
-const LOOP_SET_DIRECT_IO: libc::c_ulong = 0x4C08;
+const LOOP_CTL_GET_FREE: libc::Ioctl = 0x4C82;
+const LOOP_CONFIGURE: libc::Ioctl = 0x4C0A;
+const LOOP_SET_CAPACITY: libc::Ioctl = 0x4C07;
+const LOOP_SET_DIRECT_IO: libc::Ioctl = 0x4C08;
 const LO_FLAGS_AUTOCLEAR: u32 = 4;
 const LO_FLAGS_DIRECT_IO: u32 = 16;
 

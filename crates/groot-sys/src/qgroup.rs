@@ -90,13 +90,29 @@ pub fn limits(fd: BorrowedFd<'_>, id: u64) -> Result<QgroupLimits> {
     if args.key.nr_items == 0 {
         return Ok(QgroupLimits::default());
     }
-    // struct btrfs_qgroup_limit_item: flags, referenced, exclusive, ...
-    let field = |index: usize| number(&args, abi::SEARCH_HEADER + index * 8).unwrap_or(0);
+    Ok(limits_at(&args, abi::SEARCH_HEADER))
+}
+
+/// The limits in a found item: struct btrfs_qgroup_limit_item is flags, referenced, exclusive, ...
+fn limits_at(args: &abi::SearchArgs, at: usize) -> QgroupLimits {
+    let field = |index: usize| number(args, at + index * 8).unwrap_or(0);
     let set = |flag: u64, index: usize| (field(0) & flag != 0).then(|| field(index));
-    Ok(QgroupLimits {
+    QgroupLimits {
         referenced: set(abi::LIMIT_REFERENCED, 1),
         exclusive: set(abi::LIMIT_EXCLUSIVE, 2),
-    })
+    }
+}
+
+/// The numbers of all subvolumes that have a limit, with it; none while quotas are off.
+pub fn all_limits(fd: BorrowedFd<'_>) -> Result<Vec<(u64, QgroupLimits)>> {
+    let mut found = Vec::new();
+    items(fd, abi::QGROUP_LIMIT_KEY, |id, args, at| {
+        let limits = limits_at(args, at);
+        if limits != QgroupLimits::default() {
+            found.push((id, limits));
+        }
+    })?;
+    Ok(found)
 }
 
 /// What the quota group of a subvolume holds, as of the last commit. `ENOENT` while quotas are off.
@@ -145,14 +161,24 @@ pub fn remove_stale(fd: BorrowedFd<'_>) -> Result<usize> {
 
 /// Numbers of all quota groups of subvolumes; none while quotas are off.
 fn qgroups(fd: BorrowedFd<'_>) -> Result<Vec<u64>> {
+    let mut found = Vec::new();
+    items(fd, abi::QGROUP_INFO_KEY, |id, _, _| found.push(id))?;
+    Ok(found)
+}
+
+/// Takes all items of a kind that belong to subvolumes: number, and where the item is.
+fn items(
+    fd: BorrowedFd<'_>,
+    kind: u32,
+    mut take: impl FnMut(u64, &abi::SearchArgs, usize),
+) -> Result<()> {
     let show = || "BTRFS_IOC_TREE_SEARCH, quota tree".to_owned();
     let last = (1 << abi::QGROUP_LEVEL_SHIFT) - 1;
     let mut first = abi::FIRST_FREE_OBJECTID;
-    let mut found = Vec::new();
     loop {
-        let key = Key { objectid: 0, kind: abi::QGROUP_INFO_KEY };
+        let key = Key { objectid: 0, kind };
         let args = match search(fd, abi::QUOTA_TREE, key, first, last, u32::MAX) {
-            Err(Errno::NOENT) => return Ok(found),
+            Err(Errno::NOENT) => return Ok(()),
             other => other.call("ioctl", show)?,
         };
         let mut at = 0;
@@ -160,14 +186,14 @@ fn qgroups(fd: BorrowedFd<'_>) -> Result<Vec<u64>> {
             // struct btrfs_ioctl_search_header: transid, objectid, offset, type and length.
             let (Some(offset), Some(lengths)) = (number(&args, at + 16), number(&args, at + 24))
             else {
-                return Ok(found);
+                return Ok(());
             };
-            found.push(offset);
+            take(offset, &args, at + abi::SEARCH_HEADER);
             first = offset + 1;
             at += abi::SEARCH_HEADER + (lengths >> 32) as usize;
         }
         if args.key.nr_items == 0 {
-            return Ok(found);
+            return Ok(());
         }
     }
 }

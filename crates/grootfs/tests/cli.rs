@@ -375,12 +375,13 @@ fn logs_for_people() {
         "stats",
         "a\u{1b}[2Jb",
     ]);
-    let line = String::from_utf8(output.stderr).unwrap();
+    let lines = String::from_utf8(output.stderr).unwrap();
+    let line = lines.lines().last().unwrap();
     let (time, rest) = line.split_at(8);
     assert!(time.bytes().all(|byte| byte.is_ascii_digit() || byte == b':'), "{line}");
     assert_eq!(
         rest,
-        " error stats.fetching-stats Image `a\\u{1b}[2Jb` not found. Skipping delete.\n"
+        " error stats.fetching-stats Image `a\\u{1b}[2Jb` not found. Skipping delete."
     );
     expect_start(&["--log-format", "xml", "list"], 1, "invalid log format `xml`");
 }

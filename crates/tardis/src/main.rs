@@ -15,25 +15,8 @@ mod commands;
 mod image_info;
 mod words;
 
-const HELP: &str = "\
-tardis - limits the disk of root file systems on XFS, by project quotas
-
-usage: tardis [--log-timestamp-format unix-epoch|rfc3339] <command> [flags]
-
-  limit --disk-limit-bytes <n> --image-path <store>/images/<id> [--inode-limit <n>]
-      limits what an image may hold; 0 is no limit
-  release --image-path <store>/images/<id>
-      takes the limit and the project from an image that is being removed
-  stats --volume-path <store>/images/<id>
-      prints what an image holds and may hold, as JSON
-  handle-opqwhiteouts --opaque-path <store>/volumes/<id>/<path> ...
-      marks directories of a layer as opaque
-
-  --help, -h; --version, -v
-
-It needs the rights of root: `chown root` and `chmod u+s` let other users call it for the stores
-that they own.
-";
+// A file, because the man page shows it too.
+const HELP: &str = include_str!("help.txt");
 
 const KNOWN: Known = Known {
     valued: &[

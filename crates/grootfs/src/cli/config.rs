@@ -3,6 +3,8 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
+use serde_json::{Map, Value, json};
+
 use super::Context;
 use crate::config::{Config, Source};
 use crate::driver::limit::Scope;
@@ -26,7 +28,8 @@ pub fn run(context: &Context) -> String {
         let indent = if within.is_empty() { "" } else { "  " };
         let source = source(config, key);
         // Writing to a string cannot fail.
-        let _ = writeln!(out, "{:<COLUMN$} # {source}", format!("{indent}{name}: {value}"));
+        let _ =
+            writeln!(out, "{:<COLUMN$} # {source}", format!("{indent}{name}: {}", yaml(&value)));
     }
     for key in &config.unknown_keys {
         let _ = writeln!(out, "# ignored, because nobody knows it: {key}");
@@ -50,81 +53,109 @@ fn source(config: &Config, key: &str) -> String {
     }
 }
 
-/// Every key, as it is called in the file, with its value as YAML.
-fn values(config: &Config) -> Vec<(&'static str, String)> {
+/// The same for the log: every key with its value.
+pub fn current(config: &Config) -> Value {
+    let mut all = Map::new();
+    for (key, value) in values(config) {
+        let (section, name) = key.split_once('.').unwrap_or(("", key));
+        let within = match section {
+            "" => &mut all,
+            _ => match all.entry(section).or_insert_with(|| Map::new().into()) {
+                Value::Object(within) => within,
+                _ => continue,
+            },
+        };
+        within.insert(name.to_owned(), value);
+    }
+    Value::Object(all)
+}
+
+/// Every key, as it is called in the file, with its value.
+fn values(config: &Config) -> Vec<(&'static str, Value)> {
     let pull = &config.pull;
-    let seconds = |time: std::time::Duration| time.as_secs().to_string();
+    let seconds = |time: std::time::Duration| Value::from(time.as_secs());
     let excluded = config.limit.scope == Scope::excluding_image(true);
-    let optional = |path: &Option<PathBuf>| path.as_deref().map_or_else(|| text(""), path_text);
+    let optional = |path: &Option<PathBuf>| path.as_deref().map_or("".into(), shown);
     let endpoint = config.metron_endpoint.as_deref().map(address::redacted).unwrap_or_default();
     let images = config.ignore_images.iter().map(|name| argument::redacted(name));
     let hosts = config.insecure_registries.iter().map(|host| address::redacted(host));
     vec![
-        ("store", path_text(&config.store)),
-        ("driver", text(config.driver.map_or("", |driver| driver.name()))),
-        ("tardis_bin", path_text(&config.helpers.tardis)),
-        ("drax_bin", path_text(&config.helpers.drax)),
+        ("store", shown(&config.store)),
+        ("driver", config.driver.map_or("", |driver| driver.name()).into()),
+        ("tardis_bin", shown(&config.helpers.tardis)),
+        ("drax_bin", shown(&config.helpers.drax)),
         ("btrfs_progs_path", optional(&config.btrfs_progs_path)),
-        ("newuidmap_bin", path_text(&config.id_tools.newuidmap)),
-        ("newgidmap_bin", path_text(&config.id_tools.newgidmap)),
-        ("metron_endpoint", text(&endpoint)),
+        ("newuidmap_bin", shown(&config.id_tools.newuidmap)),
+        ("newgidmap_bin", shown(&config.id_tools.newgidmap)),
+        ("metron_endpoint", endpoint.into()),
         ("metrics_textfile", optional(&config.metrics_textfile)),
-        ("log_level", text(config.log_level.name())),
+        ("log_level", config.log_level.name().into()),
         ("log_file", optional(&config.log_file)),
-        ("log_format", text(config.log_format.name())),
-        ("log_timestamp_format", text(config.log_format.times())),
-        ("compat", text(&config.compat.to_string())),
-        ("create.exclude_image_from_quota", excluded.to_string()),
-        ("create.skip_layer_validation", config.skip_layer_validation.to_string()),
-        ("create.with_clean", config.with_clean.to_string()),
-        ("create.without_mount", config.without_mount.to_string()),
-        ("create.disk_limit_size_bytes", config.limit.bytes.to_string()),
-        ("create.inode_limit", config.limit.inodes.to_string()),
-        ("create.insecure_registries", list(hosts)),
+        ("log_format", config.log_format.name().into()),
+        ("log_timestamp_format", config.log_format.times().into()),
+        ("compat", config.compat.to_string().into()),
+        ("create.exclude_image_from_quota", excluded.into()),
+        ("create.skip_layer_validation", config.skip_layer_validation.into()),
+        ("create.with_clean", config.with_clean.into()),
+        ("create.without_mount", config.without_mount.into()),
+        ("create.disk_limit_size_bytes", config.limit.bytes.into()),
+        ("create.inode_limit", config.limit.inodes.into()),
+        ("create.insecure_registries", hosts.collect()),
         (
             "create.remote_layer_client_certificates_path",
             optional(&config.remote_layer_client_certificates_path),
         ),
         ("create.clean_log_file", optional(&config.clean_log_file)),
-        ("clean.threshold_bytes", config.clean_threshold.to_string()),
-        ("clean.ignore_images", list(images)),
-        ("clean.keep_recent", config.keep_recent.to_string()),
-        ("init.store_size_bytes", config.store_size.to_string()),
-        ("init.with_direct_io", config.with_direct_io.to_string()),
-        ("pull.concurrency", pull.concurrency.to_string()),
-        ("pull.chunk_size", pull.chunk_size.to_string()),
-        ("pull.attempts", pull.attempts.to_string()),
+        ("clean.threshold_bytes", config.clean_threshold.into()),
+        ("clean.ignore_images", images.collect()),
+        ("clean.keep_recent", config.keep_recent.into()),
+        ("init.store_size_bytes", config.store_size.into()),
+        ("init.with_direct_io", config.with_direct_io.into()),
+        ("pull.concurrency", pull.concurrency.into()),
+        ("pull.chunk_size", pull.chunk_size.into()),
+        ("pull.attempts", pull.attempts.into()),
         ("pull.connect_timeout_seconds", seconds(pull.connect_timeout)),
         ("pull.read_timeout_seconds", seconds(pull.read_timeout)),
         ("pull.total_timeout_seconds", seconds(pull.total_timeout)),
-        ("pull.ratio_limit", pull.ratio_limit.to_string()),
+        ("pull.ratio_limit", pull.ratio_limit.into()),
         ("pull.hosts_directories", paths(&pull.hosts_directories)),
         ("pull.certificate_directories", paths(&pull.certificate_directories)),
         ("registries", registries(config)),
     ]
 }
 
-/// In one line, so that there is one source behind it.
-fn registries(config: &Config) -> String {
+fn registries(config: &Config) -> Value {
     let registry = |(name, mirrors): (&String, &Vec<String>)| {
-        let mirrors = list(mirrors.iter().map(|url| address::redacted(url)));
-        format!("{}: {{mirrors: {mirrors}}}", quoted(name))
+        let mirrors: Value = mirrors.iter().map(|url| address::redacted(url)).collect();
+        (name.clone(), json!({ "mirrors": mirrors }))
     };
-    let all: Vec<String> = config.pull.mirrors.iter().map(registry).collect();
-    format!("{{{}}}", all.join(", "))
+    Value::Object(config.pull.mirrors.iter().map(registry).collect())
 }
 
-fn list(values: impl Iterator<Item = String>) -> String {
-    let values: Vec<String> = values.map(|value| quoted(&value)).collect();
-    format!("[{}]", values.join(", "))
+fn paths(paths: &[PathBuf]) -> Value {
+    paths.iter().map(|path| shown(path)).collect()
 }
 
-fn paths(paths: &[PathBuf]) -> String {
-    list(paths.iter().map(|path| path.to_string_lossy().into_owned()))
+fn shown(path: &Path) -> Value {
+    path.to_string_lossy().into()
 }
 
-fn path_text(path: &Path) -> String {
-    text(&path.to_string_lossy())
+/// A value as YAML, in one line, so that there is one source behind it.
+fn yaml(value: &Value) -> String {
+    match value {
+        Value::String(value) => text(value),
+        Value::Array(values) => {
+            let values: Vec<String> = values.iter().map(ToString::to_string).collect();
+            format!("[{}]", values.join(", "))
+        }
+        Value::Object(values) => {
+            let pair =
+                |(key, value): (&String, &Value)| format!("{}: {}", quoted(key), yaml(value));
+            let pairs: Vec<String> = values.iter().map(pair).collect();
+            format!("{{{}}}", pairs.join(", "))
+        }
+        other => other.to_string(),
+    }
 }
 
 /// A text without quotation marks where YAML takes it for one all the same.

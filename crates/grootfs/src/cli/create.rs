@@ -1,13 +1,17 @@
 //! `grootfs create`
 
+use serde_json::{Value, json};
+
 use super::args::{BundleArgs, Create};
 use super::bundle::{self, Made};
 use super::{Context, clean, namespace, settle, source};
-use crate::driver::{Driver, Mount};
+use crate::driver::limit::Scope;
+use crate::driver::{Driver, Mount, Told};
 use crate::error::Error;
 use crate::image::{self, Image, ImageSource};
-use crate::observe::Log;
+use crate::observe::log::{Data, data};
 use crate::observe::metrics::Timing;
+use crate::observe::{Level, Log};
 use crate::pull::{Budget, Pulled, Puller};
 use crate::rootfs::Shape;
 use crate::store::id::ImageId;
@@ -37,9 +41,10 @@ fn create(
     let source = source::open(context, argument, &args.image)?;
     let driver = context.driver();
     let store = context.store()?;
-    let id = ImageId::new(id).map_err(store::Error::from)?;
+    // Somebody may have given the image's name in place of the id, and a password in it.
+    let id = ImageId::new(&image::argument::redacted(id)).map_err(store::Error::from)?;
     images::check_free(&store.layout, &id)?;
-    available(context)?;
+    namespace::check_may_unpack(context)?;
     namespace::check_may_mount(context, driver.kind())?;
     bundle::prepare(context, &args.bundle, &store, driver.kind())?;
     if !config.limit.is_none() {
@@ -78,11 +83,14 @@ impl Creation<'_> {
             clean::clean(context, store, driver)?;
         }
         let log = context.log.session("groot-creating").with("imageID", self.id.as_str());
+        let log = log.with_data(|| data([("spec", self.spec())]));
         let _step = log.step();
         let image = {
             let log = log.session("fetching-image-manifest");
             let _step = log.step();
-            self.source.image().map_err(Error::ImageInfo)?
+            let image = self.source.image().map_err(Error::ImageInfo)?;
+            log.tell(Level::Debug, "fetched-layer-infos", || told_of(&image));
+            image
         };
         // `clean` leaves the layers alone until the image has written which ones it uses.
         let (pulled, lock) = {
@@ -109,6 +117,21 @@ impl Creation<'_> {
             context.log.error("remembering-image-failed", &error);
         }
         Ok(described)
+    }
+
+    /// What was asked for, as the log tells it.
+    fn spec(&self) -> Value {
+        let config = &self.context.config;
+        json!({
+            "ID": self.id.as_str(),
+            "BaseImageURL": image::argument::redacted(self.argument),
+            "Mount": !config.without_mount,
+            "DiskLimit": config.limit.bytes,
+            "ExcludeBaseImageFromQuota": config.limit.scope == Scope::excluding_image(true),
+            "InodeLimit": config.limit.inodes,
+            "CleanOnCreate": config.with_clean,
+            "CleanOnCreateThresholdBytes": config.clean_threshold,
+        })
     }
 
     fn puller<'a>(&'a self, log: &'a Log) -> Puller<'a> {
@@ -146,7 +169,8 @@ impl Creation<'_> {
             limit: config.limit,
             log,
         };
-        images::create(self.store, self.driver, &new).map_err(Error::making_image)
+        let driver = Told::new(self.driver, log);
+        images::create(self.store, &driver, &new).map_err(Error::making_image)
     }
 
     fn shape(&self) -> Shape {
@@ -169,7 +193,8 @@ impl Creation<'_> {
     }
 }
 
-/// Refuses what this version does not do, before anything is pulled.
-fn available(context: &Context) -> Result<(), Error> {
-    namespace::check_may_unpack(context)
+/// The layers of an image, for the log.
+pub fn told_of(image: &Image) -> Data {
+    let layers = image.layers.iter().map(|layer| layer.blob.as_str());
+    data([("layers", layers.collect())])
 }

@@ -3,14 +3,14 @@
 use std::process::Command;
 
 use super::Context;
-use crate::error::Error;
+use crate::error::{Error, reason};
 
 /// Starts a command on the same store. `change` adds options, the command and its arguments.
 pub fn start(context: &Context, change: impl FnOnce(&mut Command)) -> Result<(), Error> {
     let config = &context.config;
     let failed = |why: String| Error::Message(format!("failed-to-schedule-cleanup: {why}"));
     // Not the first argument, which may be a relative path (contract D3.58).
-    let program = std::env::current_exe().map_err(|error| failed(error.to_string()))?;
+    let program = std::env::current_exe().map_err(|error| failed(reason(&error)))?;
     let mut command = Command::new(program);
     // So that no file system is kept busy by a working directory.
     command.current_dir("/");

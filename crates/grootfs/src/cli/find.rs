@@ -2,6 +2,7 @@
 
 use super::Context;
 use crate::error::Error;
+use crate::image::argument;
 use crate::store::id::ImageId;
 use crate::store::layout::ImagePaths;
 
@@ -15,6 +16,8 @@ pub enum Found {
 
 /// Looks for an image by id or by path.
 pub fn find(context: &Context, argument: &str) -> Result<Found, Error> {
+    // Somebody may have given the image's name in place of the id, and a password in it.
+    let argument = &argument::redacted(argument);
     let outside = format!("path `{argument}` is outside store path");
     let id = match ImageId::from_argument(argument, &context.layout.images()) {
         None => return Ok(Found::Missing(outside)),

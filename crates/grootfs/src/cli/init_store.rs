@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::Context;
 use super::args::InitStore;
+use crate::driver::Told;
 use crate::error::Error;
 use crate::idmap::rootless::{self, Files};
 use crate::idmap::{IdMapping, IdMappings, list};
@@ -26,7 +27,11 @@ pub fn run(context: &Context, args: &InitStore) -> Result<String, Error> {
     };
     // What is there does not choose the driver of a store that is to be made.
     let driver = context.driver();
-    init::init(&context.layout, &*driver, &init, &context.log)?;
+    {
+        let log = context.log.session("store-manager-init-store");
+        let _step = log.detail();
+        init::init(&context.layout, &Told::new(&*driver, &log), &init, &log)?;
+    }
     if let Err(error) = driver.check_limits() {
         // The store works; only a create that asks for a limit will fail.
         context.warn("limits-not-available", &error);

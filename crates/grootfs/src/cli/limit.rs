@@ -3,7 +3,7 @@
 use super::Context;
 use super::args::Limit;
 use super::find::{Found, find};
-use crate::driver::Change;
+use crate::driver::{Change, Told};
 use crate::error::Error;
 use crate::store::images;
 
@@ -20,7 +20,8 @@ pub fn run(context: &Context, args: &Limit) -> Result<String, Error> {
         bytes: args.disk_limit_size_bytes.map(|_| (limit.bytes, limit.scope)),
         inodes: args.inode_limit.map(|_| limit.inodes),
     };
-    match images::limit(&store, &*context.driver(), &id, &change) {
+    let driver = context.driver();
+    match images::limit(&store, &Told::new(&*driver, &context.log), &id, &change) {
         Ok(()) => Ok(String::new()),
         Err(error) => Err(error.into()),
     }

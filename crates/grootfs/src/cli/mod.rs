@@ -14,7 +14,8 @@ use crate::config::{Compat, Config, Flags};
 use crate::driver::Driver;
 use crate::error::{EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_UNKNOWN_COMMAND, Error};
 use crate::interrupt::Interrupt;
-use crate::observe::{Log, Metrics};
+use crate::observe::log::data;
+use crate::observe::{Level, Log, Metrics};
 use crate::store::layout::Layout;
 use crate::store::{Store, healing};
 use crate::userns;
@@ -65,7 +66,11 @@ impl Context {
     /// The driver that was asked for, or the one that the store was made with.
     fn driver(&self) -> Box<dyn Driver> {
         let kind = self.config.driver.or_else(|| crate::driver::Kind::of_store(&self.layout));
-        kind.unwrap_or(crate::driver::Kind::OverlayXfs).driver(&self.layout, &self.config.helpers)
+        kind.unwrap_or(crate::driver::Kind::OverlayXfs).driver(
+            &self.layout,
+            &self.config.helpers,
+            &self.log,
+        )
     }
 
     fn store(&self) -> Result<Store, Error> {
@@ -82,7 +87,11 @@ impl Context {
             let text = format!("{} was missing and has been made again", path.display());
             self.log.error("store-part-made-again", &Error::Message(text));
         }
-        Ok(Store::open(self.layout.root())?)
+        let opened = Store::open(self.layout.root());
+        if let Err(error) = &opened {
+            self.log.error("store-verification-failed", error);
+        }
+        Ok(opened?)
     }
 
     /// Tells of something that is no failure but that somebody should know: in the log, and to a person at
@@ -99,6 +108,11 @@ impl Context {
     fn compat(&self) -> Compat {
         self.config.compat
     }
+}
+
+/// The command line as clap knows it, for whoever describes it: man pages, completions.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Runs the program with its arguments (the program's name first).
@@ -164,6 +178,9 @@ fn dispatch(cli: Cli, given: &[OsString]) -> Result<Done, Error> {
     for key in &context.config.unknown_keys {
         context.log.info("config-unknown-key", key);
     }
+    context.log.tell(Level::Debug, &format!("{}-config", cli.command.name()), || {
+        data([("currentConfig", config::current(&context.config))])
+    });
     let needs_no_store = matches!(
         cli.command,
         Command::InitStore(_) | Command::Capacity(_) | Command::Config(_) | Command::Doctor(_)
@@ -218,6 +235,8 @@ fn context(cli: &Cli) -> Result<Context, Error> {
     let config = Config::load(flags)?;
     let log = Log::open(config.log_level, config.log_format, config.log_file.as_deref())
         .map_err(crate::config::Error::LogFile)?;
+    let outer = std::env::var(userns::child::SESSION).ok().filter(|_| userns::is_inside());
+    let log = outer.map_or(log.clone(), |number| log.within(&number));
     let layout = Layout::new(config.store.clone());
     let interrupt = match cli.command {
         Command::Create(_) | Command::Pull(_) | Command::Clean(_) | Command::Check(_) => {

@@ -6,7 +6,6 @@ use super::Context;
 use super::args::{Cli, Command};
 use super::find::{Found, find};
 use crate::driver::Kind;
-use crate::driver::helper::Helper;
 use crate::error::{Error, chain};
 use crate::store::namespace;
 use crate::userns::{self, parent};
@@ -25,15 +24,21 @@ pub fn enter(context: &Context, cli: &Cli, arguments: &[OsString]) -> Result<Opt
     let helpers = &context.config.helpers;
     let help = |name: &str, arguments: &[&OsStr]| {
         let helper = match name {
-            "tardis" => Helper::new("tardis", &helpers.tardis),
-            "drax" => Helper::new("drax", &helpers.drax),
+            "tardis" => helpers.tardis(&context.log),
+            "drax" => helpers.drax(&context.log),
             _ => return Err(format!("{name} is no helper")),
         };
         helper.run(arguments).map_err(|error| chain(&error))
     };
     let arguments = arguments.get(1..).unwrap_or_default();
-    let ended =
-        parent::run(arguments, &mappings, &context.config.id_tools, &context.interrupt, &help);
+    let ended = parent::run(
+        arguments,
+        &mappings,
+        &context.config.id_tools,
+        &context.interrupt,
+        &context.log,
+        &help,
+    );
     match ended {
         Err(_) if context.interrupt.is_stopped() => Err(Error::Interrupted),
         other => Ok(Some(other?)),

@@ -1,8 +1,10 @@
 //! `grootfs pull`
 
 use super::args::Pull;
+use super::create::told_of;
 use super::{Context, namespace, settle, source};
 use crate::error::Error;
+use crate::observe::Level;
 use crate::pull::{Budget, Puller};
 
 pub fn run(context: &Context, args: &Pull) -> Result<String, Error> {
@@ -18,9 +20,15 @@ fn pull(context: &Context, args: &Pull, argument: &str) -> Result<String, Error>
     let driver = context.driver();
     let store = context.store()?;
     namespace::check_may_unpack(context)?;
-    let image = source.image().map_err(Error::ImageInfo)?;
     let log = context.log.session("groot-pulling");
     let _step = log.step();
+    let image = {
+        let log = log.session("fetching-image-manifest");
+        let _step = log.step();
+        let image = source.image().map_err(Error::ImageInfo)?;
+        log.tell(Level::Debug, "fetched-layer-infos", || told_of(&image));
+        image
+    };
     let puller = Puller {
         store: &store,
         driver: &*driver,

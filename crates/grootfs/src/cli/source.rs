@@ -49,6 +49,7 @@ fn options(context: &Context, args: &ImageArgs) -> Result<SourceOptions, Error> 
             insecure: config.insecure_registries.clone(),
             certificates: pull.certificate_directories.clone(),
             interrupt: context.interrupt.clone(),
+            log: context.log.clone(),
         },
         pull: Pull { concurrency: pull.concurrency, chunk_size: pull.chunk_size },
         mirrors: Mirrors {
@@ -98,7 +99,10 @@ fn login(args: &ImageArgs) -> Result<(Option<String>, Option<Secret>), Error> {
 fn read_password(path: &Path) -> Result<Secret, Error> {
     let text = std::fs::read_to_string(path).at("open", path)?;
     if text.len() > LONGEST_PASSWORD {
-        let text = format!("{} is too long for a password", path.display());
+        let text = format!(
+            "{} is too long for a password: at most {LONGEST_PASSWORD} bytes",
+            path.display()
+        );
         return Err(Error::Message(text));
     }
     Ok(Secret::new(text.lines().next().unwrap_or_default()))

@@ -6,7 +6,11 @@ use super::Context;
 use super::args::Stats;
 use super::find::{Found, find};
 use crate::driver::limit::Usage;
+use crate::driver::{Driver, Told};
 use crate::error::{Error, chain};
+use crate::image::argument;
+use crate::observe::Level;
+use crate::observe::log::data;
 use crate::observe::metrics::Timing;
 use crate::store::images;
 use crate::store::layout::ImagePaths;
@@ -38,11 +42,21 @@ pub fn run(context: &Context, args: &Stats) -> Result<String, Error> {
     }
     let argument = args.arguments.first().map(String::as_str).unwrap_or_default();
     let paths = match find(context, argument)? {
-        Found::Missing(text) => return Err(Error::Message(text)),
+        Found::Missing(text) => {
+            context.log.tell(Level::Error, "find-id-failed", || {
+                data([
+                    ("id", argument::redacted(argument).into()),
+                    ("storePath", context.layout.root().to_string_lossy().into()),
+                    ("error", text.as_str().into()),
+                ])
+            });
+            return Err(Error::Message(text));
+        }
         Found::Image(_, paths) => paths,
     };
     context.metrics.timed(Timing::ImageStats, || {
         let driver = context.driver();
+        let driver = Told::new(&*driver, &context.log);
         driver.count()?;
         match driver.usage(&paths) {
             // Somebody is at it; that is no fault of the store.
@@ -59,6 +73,7 @@ pub fn run(context: &Context, args: &Stats) -> Result<String, Error> {
 fn all(context: &Context) -> Result<String, Error> {
     context.store()?;
     let driver = context.driver();
+    let driver = Told::new(&*driver, &context.log);
     driver.count()?;
     let mut out = String::new();
     let mut failed = None;

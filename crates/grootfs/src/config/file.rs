@@ -84,7 +84,10 @@ pub struct Read {
 pub fn read(path: &Path) -> Result<Read, Error> {
     let metadata = std::fs::metadata(path).at("open", path).map_err(Error::Unreadable)?;
     if metadata.len() > LARGEST {
-        let why = format!("{} bytes are too many for a configuration", metadata.len());
+        let why = format!(
+            "{} bytes are too many for a configuration, {LARGEST} are allowed",
+            metadata.len()
+        );
         return Err(Error::Invalid { path: path.to_owned(), why });
     }
     let text = std::fs::read_to_string(path).at("open", path).map_err(Error::Unreadable)?;
@@ -117,16 +120,31 @@ pub(crate) fn parse(text: &str) -> Result<Read, String> {
     Ok(Read { file, unknown })
 }
 
+/// What the parser says of a value of another type, and what to write instead.
+const EXPECTED: &[(&str, &str)] = &[
+    ("invalid boolean", "expected true or false"),
+    ("invalid i64", "expected a whole number"),
+    ("expected sequence start", "expected a list"),
+    ("expected mapping start", "expected keys with values"),
+    ("expected string scalar", "expected a single value"),
+];
+
 /// Which key is wrong and why, in one line.
 fn explanation(error: &serde_saphyr::Error, key: &str) -> String {
     let text = error.without_snippet().to_string();
+    // The line is told already.
     let why = text.lines().next().unwrap_or_default();
+    let why = why.split(" at line ").next().unwrap_or_default();
+    let expected = EXPECTED.iter().find(|(begin, _)| why.starts_with(begin));
+    let why = expected.map_or(why, |(_, expected)| expected);
     if matches!(key, "" | "." | "?") { why.to_owned() } else { format!("{key}: {why}") }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::sources::Sources;
+    use crate::config::{Config, Flags};
 
     #[test]
     fn reads_what_operators_write() {
@@ -154,17 +172,58 @@ mod tests {
             assert!(parse(bad).unwrap_err().starts_with("line "), "{bad}");
         }
         for (yaml, line, key, expected) in [
-            ("clean:\n  threshold_bytes: much\n", 2, "clean.threshold_bytes", "i64"),
-            ("\n\ncreate: {with_clean: 7}\n", 3, "create.with_clean", "boolean"),
-            ("create:\n  insecure_registries: a\n", 2, "create.insecure_registries", "sequence"),
-            ("pull: 5\n", 1, "pull", "mapping"),
-            ("store: [a]\n", 1, "store", "scalar"),
-            ("log_level: {a: b}\n", 1, "log_level", "scalar"),
-            ("registries:\n  a:\n    mirrors: b\n", 3, "registries.a.mirrors", "sequence"),
+            (
+                "clean:\n  threshold_bytes: much\n",
+                2,
+                "clean.threshold_bytes",
+                "expected a whole number",
+            ),
+            ("\n\ncreate: {with_clean: 7}\n", 3, "create.with_clean", "expected true or false"),
+            (
+                "create:\n  insecure_registries: a\n",
+                2,
+                "create.insecure_registries",
+                "expected a list",
+            ),
+            ("pull: 5\n", 1, "pull", "expected keys with values"),
+            ("store: [a]\n", 1, "store", "expected a single value"),
+            ("log_level: {a: b}\n", 1, "log_level", "expected a single value"),
+            ("registries:\n  a:\n    mirrors: b\n", 3, "registries.a.mirrors", "expected a list"),
         ] {
             let text = parse(yaml).unwrap_err();
             let start = format!("line {line}: cannot unmarshal: {key}: ");
             assert!(text.starts_with(&start) && text.contains(expected), "{yaml}: {text}");
         }
+    }
+
+    /// The example that is installed, of which grootfs.yml(5) is made.
+    const EXAMPLE: &str = include_str!("../../../../packaging/grootfs.yml");
+
+    /// The lines with keys, without the `#` in front; those that are chosen.
+    fn example(chosen: impl Fn(&str) -> bool) -> Read {
+        let keys = EXAMPLE.lines().filter_map(|line| line.strip_prefix('#'));
+        let keys = keys.filter(|line| !line.starts_with(' ') || line.starts_with("  "));
+        let lines: Vec<&str> = keys.filter(|line| chosen(line)).collect();
+        parse(&lines.join("\n")).unwrap()
+    }
+
+    #[test]
+    fn the_example_has_every_key() {
+        let read = example(|_| true);
+        assert_eq!(read.unknown, [String::new(); 0]);
+        let text = format!("{:#?}", read.file);
+        let missing: Vec<&str> = text.lines().filter(|line| line.ends_with(": None,")).collect();
+        assert!(missing.is_empty(), "not in packaging/grootfs.yml: {missing:#?}");
+        assert!(text.lines().count() > 60, "{text}");
+    }
+
+    #[test]
+    fn the_example_shows_defaults() {
+        let merge = |file| {
+            let config = Config::merge(Flags::default(), file, None).unwrap();
+            format!("{:#?}", Config { sources: Sources::default(), ..config })
+        };
+        let shown = example(|line| !line.ends_with(" # example"));
+        assert_eq!(merge(shown.file), merge(File::default()));
     }
 }

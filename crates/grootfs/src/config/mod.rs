@@ -44,6 +44,7 @@ impl Error {
 
 /// Makes a path absolute without looking at the disk.
 fn absolute(path: &Path) -> Result<PathBuf, Error> {
-    std::path::absolute(path)
-        .map_err(|error| Error::Value(format!("invalid path {}: {error}", path.display())))
+    std::path::absolute(path).map_err(|error| {
+        Error::Value(format!("invalid path {}: {}", path.display(), crate::error::reason(&error)))
+    })
 }

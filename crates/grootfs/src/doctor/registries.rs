@@ -10,6 +10,7 @@ use crate::image::network::{NetworkOptions, Timeouts};
 use crate::image::registry::endpoint::Mirrors;
 use crate::image::registry::ping::{Answer, Given, ping};
 use crate::interrupt::Interrupt;
+use crate::observe::Log;
 
 /// Somebody waits at a terminal.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -25,6 +26,7 @@ pub fn examine(config: &Config, given: &Given, interrupt: &Interrupt) -> Vec<Fin
         insecure: config.insecure_registries.clone(),
         certificates: config.pull.certificate_directories.clone(),
         interrupt: interrupt.clone(),
+        log: Log::silent(),
     };
     let registries: BTreeSet<&String> =
         config.pull.mirrors.keys().chain(&config.insecure_registries).collect();

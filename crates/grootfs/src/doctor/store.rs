@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::driver::Kind;
 use crate::driver::limit::Bytes;
 use crate::error::chain;
+use crate::observe::Log;
 use crate::store::layout::Layout;
 use crate::store::{self, Store};
 
@@ -22,7 +23,7 @@ pub fn examine(config: &Config, layout: &Layout, kind: Option<Kind>) -> Vec<Find
         return findings;
     }
     let kind = kind.unwrap_or(Kind::OverlayXfs);
-    let driver = kind.driver(layout, &config.helpers);
+    let driver = kind.driver(layout, &config.helpers, &Log::silent());
     let topic = "store: file system";
     findings.push(match driver.check_filesystem(layout.root()) {
         Ok(()) => Finding::ok(topic, format!("{}, as {kind} needs it", kind.filesystem())),

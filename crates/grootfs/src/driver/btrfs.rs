@@ -10,6 +10,7 @@ use std::process::Command;
 
 use rustix::io::Errno;
 
+use super::helper::Helper;
 use super::limit::Usage;
 use super::quota_groups::{self, QuotaGroups};
 use super::{Change, Doing, Driver, Error, Kind, Mount, NewRoot, VolumeTree, files};
@@ -24,12 +25,12 @@ mod faults;
 #[derive(Debug)]
 pub struct Btrfs {
     layout: Layout,
-    drax: PathBuf,
+    drax: Helper,
 }
 
 impl Btrfs {
     /// A driver for one store; `drax` sets limits for users other than root.
-    pub fn new(layout: Layout, drax: PathBuf) -> Self {
+    pub fn new(layout: Layout, drax: Helper) -> Self {
         Self { layout, drax }
     }
 
@@ -135,7 +136,9 @@ impl Driver for Btrfs {
     fn create_root(&self, root: &NewRoot<'_>) -> Result<Option<Mount>, Error> {
         let paths = root.paths;
         let Some(top) = root.volumes.last() else {
-            return Err(Error::Usage("an image without layers has no root".into()));
+            return Err(Error::Usage(
+                "an image without layers has no root: nothing was made".into(),
+            ));
         };
         let target = if root.mount { paths.rootfs() } else { paths.snapshot() };
         self.snapshot(top, &target)?;
@@ -186,6 +189,11 @@ impl Driver for Btrfs {
 
     fn usage(&self, paths: &ImagePaths) -> Result<Usage, Error> {
         self.quota_groups().usage(paths, &subvolume(paths))
+    }
+
+    fn promised(&self, roots: &[ImagePaths]) -> Result<Option<u64>, Error> {
+        let subvolumes = roots.iter().map(|paths| (paths, subvolume(paths)));
+        self.quota_groups().promised(subvolumes)
     }
 
     fn volumes_of(&self, _paths: &ImagePaths) -> Result<Vec<String>, Error> {

@@ -8,6 +8,8 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use super::Error;
+use crate::observe::Log;
+use crate::observe::log::data;
 use crate::program;
 use crate::userns;
 
@@ -32,6 +34,18 @@ pub struct Helpers {
     pub drax: PathBuf,
 }
 
+impl Helpers {
+    /// The one for XFS; its runs are logged.
+    pub fn tardis(&self, log: &Log) -> Helper {
+        Helper { log: log.clone(), ..Helper::new("tardis", &self.tardis) }
+    }
+
+    /// The one for btrfs.
+    pub fn drax(&self, log: &Log) -> Helper {
+        Helper { log: log.clone(), ..Helper::new("drax", &self.drax) }
+    }
+}
+
 impl Default for Helpers {
     fn default() -> Self {
         Self { tardis: "tardis".into(), drax: "drax".into() }
@@ -44,12 +58,13 @@ pub struct Helper {
     name: &'static str,
     program: PathBuf,
     time_limit: Duration,
+    log: Log,
 }
 
 impl Helper {
     /// A helper; `program` is a path, or a name to look for in `PATH`.
-    pub fn new(name: &'static str, program: &Path) -> Self {
-        Self { name, program: program.to_owned(), time_limit: TIME_LIMIT }
+    fn new(name: &'static str, program: &Path) -> Self {
+        Self { name, program: program.to_owned(), time_limit: TIME_LIMIT, log: Log::silent() }
     }
 
     /// Runs it; returns what it prints.
@@ -59,6 +74,20 @@ impl Helper {
         if let Some(answer) = userns::ask_parent(self.name, arguments) {
             return answer.map_err(Error::Usage);
         }
+        let log = self.log.session(&format!("run-{}", self.name));
+        let log = log.with_data(|| {
+            let shown = |argument: &&OsStr| argument.to_string_lossy().into_owned();
+            data([("args", arguments.iter().map(shown).collect())])
+        });
+        let _step = log.detail();
+        let done = self.run_here(arguments);
+        if let Err(error) = &done {
+            log.error(&format!("{}-failed", self.name), error);
+        }
+        done
+    }
+
+    fn run_here(&self, arguments: &[&OsStr]) -> Result<String, Error> {
         let path = self.find()?;
         let (answer, code) = self.start(&path, arguments)?;
         if code == Some(0) {

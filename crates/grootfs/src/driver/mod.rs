@@ -24,11 +24,13 @@ pub mod overlay_xfs;
 mod projects;
 mod quota_groups;
 mod short_name;
+mod told;
 
 use faults::Faults;
 pub(crate) use files::{read_number, remove_tree, rewrite_number, unmount};
 use helper::Helpers;
 use limit::{Limit, TooSmall, Usage};
+pub use told::Told;
 
 /// Which driver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,14 +81,13 @@ impl Kind {
         }
     }
 
-    /// The driver for a store. The helpers are what users other than root set limits with.
-    pub fn driver(self, layout: &Layout, helpers: &Helpers) -> Box<dyn Driver> {
+    /// The driver for a store. The helpers are what users other than root set limits with; their runs are
+    /// logged.
+    pub fn driver(self, layout: &Layout, helpers: &Helpers, log: &Log) -> Box<dyn Driver> {
         let layout = layout.clone();
         match self {
-            Self::OverlayXfs => {
-                Box::new(overlay_xfs::OverlayXfs::new(layout, helpers.tardis.clone()))
-            }
-            Self::Btrfs => Box::new(btrfs::Btrfs::new(layout, helpers.drax.clone())),
+            Self::OverlayXfs => Box::new(overlay_xfs::OverlayXfs::new(layout, helpers.tardis(log))),
+            Self::Btrfs => Box::new(btrfs::Btrfs::new(layout, helpers.drax(log))),
         }
     }
 }
@@ -140,10 +141,13 @@ pub enum Error {
         source: groot_sys::Error,
     },
     /// A layer that should be in the store is not.
-    #[error("base volume path does not exist: {}", .0.display())]
+    #[error("base volume path does not exist: {} (`grootfs check` says what else is missing)", .0.display())]
     VolumeMissing(PathBuf),
     /// A device of the store is something else.
-    #[error("the whiteout device file is not a valid device {}", .0.display())]
+    #[error(
+        "the whiteout device file is not a valid device {}; remove it and run init-store again",
+        .0.display()
+    )]
     NotAWhiteoutDevice(PathBuf),
     /// Something that cannot be counted.
     #[error("{0}")]
@@ -321,6 +325,10 @@ pub trait Driver: Faults + fmt::Debug + Send + Sync {
 
     /// What a root file system holds and may hold. Costs the same whatever it holds.
     fn usage(&self, paths: &ImagePaths) -> Result<Usage, Error>;
+
+    /// Bytes that the limits of these roots promise; `None` where nobody but root can know. One that is gone
+    /// promises nothing.
+    fn promised(&self, roots: &[ImagePaths]) -> Result<Option<u64>, Error>;
 
     /// The volumes that a mounted root is made of, as the kernel tells: for a root of which nothing else is
     /// known. None where a root does not need its volumes any more.

@@ -26,7 +26,7 @@ mod faults;
 #[derive(Debug)]
 pub struct OverlayXfs {
     layout: Layout,
-    tardis: PathBuf,
+    tardis: Helper,
 }
 
 /// Inodes of a root that are not its content: its own directories and the files that describe it. A
@@ -35,7 +35,7 @@ const LEAST_INODES: u64 = 16;
 
 impl OverlayXfs {
     /// A driver for one store; `tardis` sets limits for users other than root.
-    pub fn new(layout: Layout, tardis: PathBuf) -> Self {
+    pub fn new(layout: Layout, tardis: Helper) -> Self {
         Self { layout, tardis }
     }
 
@@ -187,11 +187,7 @@ impl Driver for OverlayXfs {
         }
         let at = |path: &&Path| self.layout.volume(name).join(path);
         let paths: Vec<PathBuf> = directories.iter().map(at).collect();
-        Helper::new("tardis", &self.tardis).run_on_paths(
-            "handle-opqwhiteouts",
-            "--opaque-path",
-            &paths,
-        )
+        self.tardis.run_on_paths("handle-opqwhiteouts", "--opaque-path", &paths)
     }
 
     fn publish_volume(&self, from: &str, to: &str) -> Result<(), Error> {
@@ -334,6 +330,13 @@ impl Driver for OverlayXfs {
             committed,
             inodes: (quota.inodes > 0).then_some(inodes),
         })
+    }
+
+    fn promised(&self, roots: &[ImagePaths]) -> Result<Option<u64>, Error> {
+        let images = self.layout.images();
+        let quotas: Vec<PathBuf> = roots.iter().map(ImagePaths::quota).collect();
+        let below = quotas.iter().filter_map(|quota| quota.strip_prefix(&images).ok());
+        Ok(Some(files::sum_of_numbers(&images, below)?))
     }
 
     fn volumes_of(&self, paths: &ImagePaths) -> Result<Vec<String>, Error> {

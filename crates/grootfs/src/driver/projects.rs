@@ -49,9 +49,9 @@ struct Numbers {
 
 impl Projects {
     /// The projects of a store, by whichever way the caller has.
-    pub fn open(layout: &Layout, tardis: &Path) -> Result<Self, Error> {
+    pub fn open(layout: &Layout, tardis: &Helper) -> Result<Self, Error> {
         if !crate::userns::is_host_root() {
-            return Ok(Self::Helped(Helper::new("tardis", tardis)));
+            return Ok(Self::Helped(tardis.clone()));
         }
         let store = files::open_directory(layout.root())?;
         Ok(Self::Direct { store, layout: layout.clone() })

@@ -5,6 +5,7 @@
 //! has written and nothing else; the image's bytes are then taken from the limit and added to the numbers
 //! here, and `image_info` remembers them as on overlay-xfs.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -61,9 +62,9 @@ pub fn no_inode_limits() -> Error {
 
 impl QuotaGroups {
     /// The quota groups of a store, by whichever way the caller has.
-    pub fn new(layout: &Layout, drax: &Path) -> Self {
+    pub fn new(layout: &Layout, drax: &Helper) -> Self {
         let root = crate::userns::is_host_root();
-        Self { store: layout.root().to_owned(), drax: (!root).then(|| Helper::new("drax", drax)) }
+        Self { store: layout.root().to_owned(), drax: (!root).then(|| drax.clone()) }
     }
 
     /// Limits a snapshot that was just made.
@@ -194,9 +195,41 @@ impl QuotaGroups {
 
     /// What a root holds and may hold.
     pub fn usage(&self, paths: &ImagePaths, target: &Path) -> Result<Usage, Error> {
-        let simple = mode(&self.store)? == Mode::Simple;
+        self.usage_as(mode(&self.store)?, paths, target)
+    }
+
+    /// Bytes that limits promise to these roots, each with its subvolume. Mostly few have a limit, so all
+    /// limits of the file system are read at once, and only those that have one are looked at. Only root may:
+    /// through the helper each root would cost a process.
+    pub fn promised<'a>(
+        &self,
+        roots: impl Iterator<Item = (&'a ImagePaths, PathBuf)>,
+    ) -> Result<Option<u64>, Error> {
+        if self.drax.is_some() {
+            return Ok(None);
+        }
+        let fd = files::open_directory(&self.store)?;
+        let doing = "looking at the quotas of the file system";
+        let limited = drax::all_limits(fd.as_fd()).doing(doing)?;
+        if limited.is_empty() {
+            return Ok(Some(0));
+        }
+        let limited: HashSet<u64> = limited.into_iter().map(|(number, _)| number).collect();
+        let mode = mode(&self.store)?;
+        let is_limited = |target: &Path| {
+            let fd = files::open_directory(target).ok()?;
+            drax::number(fd.as_fd()).ok().filter(|number| limited.contains(number))
+        };
+        let promised = roots
+            .filter(|(_, target)| is_limited(target).is_some())
+            .filter_map(|(paths, target)| self.usage_as(mode, paths, &target).ok())
+            .fold(0, |sum: u64, usage| sum.saturating_add(usage.committed));
+        Ok(Some(promised))
+    }
+
+    fn usage_as(&self, mode: Mode, paths: &ImagePaths, target: &Path) -> Result<Usage, Error> {
         let quota = self.quota(target)?;
-        if simple {
+        if mode == Mode::Simple {
             let image = files::read_number(&paths.info())?.unwrap_or(0);
             let limit = quota.limits.exclusive.or(quota.limits.referenced).unwrap_or(0);
             let committed = if limit == 0 { 0 } else { image.saturating_add(limit) };

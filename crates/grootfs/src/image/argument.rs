@@ -48,7 +48,7 @@ pub enum ParseError {
     #[error("`{0}` needs two slashes: docker://host[:port]/repository[:tag], or docker:///name")]
     Slashes(String),
     /// No path behind the scheme.
-    #[error("`{0}` names no path")]
+    #[error("`{0}` names no path: one comes behind the colon, as in oci:/images/app:1.0")]
     NoPath(String),
     /// A bad reference.
     #[error(transparent)]

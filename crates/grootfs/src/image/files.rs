@@ -78,6 +78,9 @@ pub fn changed(metadata: &std::fs::Metadata) -> i128 {
     i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec())
 }
 
+/// Longest reason that is repeated.
+const LONGEST_REASON: usize = 100;
+
 /// A tar, in which files are found by one look at its headers.
 #[derive(Debug)]
 pub struct Archive {
@@ -128,7 +131,11 @@ impl Archive {
         if length == 0 {
             return Err(self.broken("the archive is empty"));
         }
-        let no_tar = |error: std::io::Error| self.broken(format!("no tar: {error}"));
+        // The error repeats bytes of the file.
+        let shown = |error: std::io::Error| -> String {
+            error.to_string().chars().take(LONGEST_REASON).flat_map(char::escape_debug).collect()
+        };
+        let no_tar = |error| self.broken(format!("no tar: {}", shown(error)));
         let mut archive = tar::Archive::new(file);
         let mut entries = HashMap::new();
         for entry in archive.entries_with_seek().map_err(no_tar)? {
@@ -162,6 +169,13 @@ impl Archive {
             match entries.get(&at) {
                 Some(Entry::File { offset, size }) => return Ok((*offset, *size)),
                 Some(Entry::Link(target)) => at.clone_from(target),
+                None if matches!(name, "manifest.json" | "index.json") => {
+                    let kind = if name == "index.json" { "oci" } else { "docker" };
+                    return Err(self.broken(format!(
+                        "it holds no {name}, so it is no {kind}-archive (a tar of one layer is given by its path \
+                         alone)"
+                    )));
+                }
                 None => {
                     let error =
                         std::io::Error::from_raw_os_error(rustix::io::Errno::NOENT.raw_os_error());

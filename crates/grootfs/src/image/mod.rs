@@ -225,13 +225,13 @@ pub enum Cause {
     #[error("invalid base image: directory provided instead of a tar file (`{}`)", .0.display())]
     Directory(PathBuf),
     /// A pipe, a device, a socket.
-    #[error("`{}` is no regular file", .0.display())]
+    #[error("`{}` is no regular file; an image is a file that can be read again", .0.display())]
     NoFile(PathBuf),
     /// A tar that was written to meanwhile.
     #[error("reading local image: `{}` changed while it was being read; try again", .0.display())]
     Changed(PathBuf),
     /// A layer without a digest where blobs are found by theirs.
-    #[error("the layer has no digest")]
+    #[error("the layer has no digest in the manifest, and blobs are found by theirs")]
     NoDigest,
     /// A registry.
     #[error(transparent)]

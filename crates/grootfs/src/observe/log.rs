@@ -14,6 +14,14 @@ use serde_json::{Map, Value, json};
 
 use crate::error::{AtPath, PathError, chain};
 
+/// What a line tells beside its message.
+pub type Data = Map<String, Value>;
+
+/// Puts data together.
+pub fn data<const N: usize>(pairs: [(&str, Value); N]) -> Data {
+    pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
 /// How much is logged; a level includes those after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
@@ -87,9 +95,18 @@ pub struct Log {
     /// Names of the sessions, each with a dot behind it.
     path: String,
     session: Session,
-    data: Map<String, Value>,
+    data: Data,
     sink: Sink,
 }
+
+impl Default for Log {
+    fn default() -> Self {
+        Self::silent()
+    }
+}
+
+/// Longest number of a session: some thirty sessions inside of each other.
+const LONGEST_NUMBER: usize = 64;
 
 /// A part of a command in the log. Its number is made of those of the parts that it is in: `1.2`.
 #[derive(Debug, Clone, Default)]
@@ -118,7 +135,7 @@ pub struct Step<'a> {
 
 impl Drop for Step<'_> {
     fn drop(&mut self) {
-        self.log.write(self.level, "ending", Map::new);
+        self.log.write(self.level, "ending", Data::new);
     }
 }
 
@@ -146,22 +163,56 @@ impl Log {
             format: Format::UnixEpoch,
             path: String::new(),
             session: Session::default(),
-            data: Map::new(),
+            data: Data::new(),
             sink: Sink::Stderr,
         }
+    }
+
+    /// Whether lines of a level are written. What is only put together for them need not be where not.
+    pub fn tells(&self, level: Level) -> bool {
+        level >= self.level
     }
 
     /// The log of a part of what this one tells about.
     #[must_use]
     pub fn session(&self, name: &str) -> Self {
+        if !self.tells(Level::Error) {
+            // Nothing is ever written, so there is no name to keep.
+            return self.clone();
+        }
         let path = format!("{}{name}.", self.path);
         Self { path, session: self.session.part(), ..self.clone() }
     }
 
+    /// The number of its session, for a process that does a part of it.
+    pub fn number(&self) -> &str {
+        &self.session.number
+    }
+
+    /// The log of a process that does a part of the session with this number. Whoever set the number: only
+    /// one that is one is taken.
+    #[must_use]
+    pub fn within(self, number: &str) -> Self {
+        let is_number = number.len() <= LONGEST_NUMBER
+            && number
+                .split('.')
+                .all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()));
+        let number = if is_number { number.to_owned() } else { String::new() };
+        Self { session: Session { number, parts: Arc::default() }, ..self }
+    }
+
     /// The same log with something that every line tells.
     #[must_use]
-    pub fn with(mut self, key: &str, value: &str) -> Self {
-        self.data.insert(key.to_owned(), value.into());
+    pub fn with(self, key: &str, value: &str) -> Self {
+        self.with_data(|| data([(key, value.into())]))
+    }
+
+    /// The same with several things, which are put together only for somebody who reads them.
+    #[must_use]
+    pub fn with_data(mut self, data: impl FnOnce() -> Data) -> Self {
+        if self.tells(Level::Error) {
+            self.data.extend(data());
+        }
         self
     }
 
@@ -176,23 +227,28 @@ impl Log {
     }
 
     fn step_at(&self, level: Level) -> Step<'_> {
-        self.write(level, "starting", Map::new);
+        self.write(level, "starting", Data::new);
         Step { log: self, level }
     }
 
     /// Logs a main step. `subject` says on what.
     pub fn info(&self, action: &str, subject: &str) {
-        self.write(Level::Info, action, || one("subject", subject));
+        self.write(Level::Info, action, || data([("subject", subject.into())]));
     }
 
     /// Logs a detail.
     pub fn debug(&self, action: &str, subject: &str) {
-        self.write(Level::Debug, action, || one("subject", subject));
+        self.write(Level::Debug, action, || data([("subject", subject.into())]));
     }
 
     /// Logs a failure that does not end the command.
     pub fn error(&self, action: &str, error: &(dyn StdError + 'static)) {
-        self.write(Level::Error, action, || one("error", &chain(error)));
+        self.write(Level::Error, action, || data([("error", chain(error).into())]));
+    }
+
+    /// Logs something with data of its own, which are put together only for somebody who reads them.
+    pub fn tell(&self, level: Level, action: &str, data: impl FnOnce() -> Data) {
+        self.write(level, action, data);
     }
 
     /// Whether a reader of standard error sees errors that are logged.
@@ -200,8 +256,8 @@ impl Log {
         matches!(self.sink, Sink::Stderr) && self.level <= Level::Error
     }
 
-    fn write(&self, level: Level, action: &str, data: impl FnOnce() -> Map<String, Value>) {
-        if level < self.level {
+    fn write(&self, level: Level, action: &str, data: impl FnOnce() -> Data) {
+        if !self.tells(level) {
             return;
         }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -220,13 +276,7 @@ impl Log {
         };
     }
 
-    fn lager(
-        &self,
-        now: Duration,
-        level: Level,
-        message: &str,
-        mut data: Map<String, Value>,
-    ) -> String {
+    fn lager(&self, now: Duration, level: Level, message: &str, mut data: Data) -> String {
         if !self.session.number.is_empty() {
             data.insert("session".into(), self.session.number.as_str().into());
         }
@@ -251,18 +301,8 @@ impl Log {
     }
 }
 
-fn one(key: &str, value: &str) -> Map<String, Value> {
-    Map::from_iter([(key.to_owned(), value.into())])
-}
-
 /// A line for people. What comes from elsewhere cannot break it or steer the terminal.
-fn text(
-    now: Duration,
-    level: Level,
-    message: &str,
-    data: &Map<String, Value>,
-    coloured: bool,
-) -> String {
+fn text(now: Duration, level: Level, message: &str, data: &Data, coloured: bool) -> String {
     let (colour, plain) = match (coloured, level) {
         (false, _) => ("", ""),
         (true, Level::Debug) => ("\x1b[2m", "\x1b[0m"),
@@ -278,7 +318,8 @@ fn text(
         level.name(),
     );
     for (key, value) in data {
-        let value = value.as_str().unwrap_or_default().escape_debug().to_string();
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let value = value.escape_debug().to_string();
         let value = value.replace("\\\"", "\"").replace("\\'", "'");
         line.push(' ');
         if !matches!(key.as_str(), "subject" | "error") {
@@ -367,15 +408,42 @@ mod tests {
     }
 
     #[test]
+    fn goes_on_in_another_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::open(Level::Info, Format::UnixEpoch, Some(&dir.path().join("log"))).unwrap();
+        let inner = log.session("create").session("ns");
+        assert_eq!(log.clone().within(inner.number()).session("create").number(), "1.1.1");
+        for nonsense in ["", ".", "1.", "1.x", "\n", &"1.".repeat(40)] {
+            assert_eq!(log.clone().within(nonsense).session("create").number(), "1", "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn puts_nothing_together_that_nobody_reads() {
+        let never = || -> Data { panic!("put together for nobody") };
+        let silent = Log::silent().session("create").with_data(never);
+        silent.tell(Level::Error, "x", never);
+        assert!(silent.path.is_empty() && silent.data.is_empty());
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let log = Log::open(Level::Info, Format::UnixEpoch, Some(&path)).unwrap();
+        log.tell(Level::Debug, "x", never);
+        log.tell(Level::Info, "x", || data([("size", 7.into())]));
+        let line: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        assert_eq!(line["data"]["size"], 7);
+    }
+
+    #[test]
     fn writes_lines_for_people() {
         let time = Duration::from_secs(1_767_323_045);
         let data = Map::from_iter([
             ("imageID".to_owned(), Value::from("web")),
             ("subject".to_owned(), Value::from("it's\n\x1b[2J \"x\"")),
+            ("tries".to_owned(), Value::from(3)),
         ]);
         assert_eq!(
             text(time, Level::Info, "create.starting", &data, false),
-            "03:04:05 info  create.starting imageID=web it's\\n\\u{1b}[2J \"x\""
+            "03:04:05 info  create.starting imageID=web it's\\n\\u{1b}[2J \"x\" tries=3"
         );
         let coloured = text(time, Level::Error, "x", &Map::new(), true);
         assert_eq!(coloured, "03:04:05 \x1b[31merror\x1b[0m x");

@@ -7,6 +7,7 @@ use super::plan::Planned;
 use super::stop::Stop;
 use super::stream::Pipe;
 use super::{Error, Puller};
+use crate::driver::{Driver, Told};
 use crate::image::{Identity, Layer};
 use crate::observe::metrics::Timing;
 use crate::store;
@@ -123,17 +124,20 @@ impl Puller<'_> {
         let layer = planned.layer;
         let log = self.log.session("build-layer");
         let log = log.with("blobID", &layer.blob).with("chainID", &planned.chain_id);
+        let log = log.with("parentChainID", planned.parent.as_deref().unwrap_or_default());
         let _step = log.detail();
+        let driver = Told::new(self.driver, &log);
         let name = volumes::incomplete_name(&planned.chain_id);
         let parent = planned.parent.as_deref();
-        let filled = self
-            .driver
+        let filled = driver
             .create_volume(parent, &name)
             .map_err(|error| Error::Volume { blob: layer.blob.clone(), source: error.into() })
-            .and_then(|()| self.fill(layer, parent, &name, pipe));
-        if filled.is_err() {
-            // The first error is the one to report; what cannot be removed is left to `clean`.
-            let _ = self.driver.destroy_volume(&name);
+            .and_then(|()| self.fill(layer, parent, &name, pipe, &log));
+        // The first error is the one to report; what cannot be removed is left to `clean`.
+        if filled.is_err()
+            && let Err(error) = driver.destroy_volume(&name)
+        {
+            log.error("volume-cleanup-failed", &error);
         }
         filled.map(|filled| (name, filled))
     }
@@ -189,7 +193,9 @@ impl Puller<'_> {
         metadata: &Metadata,
     ) -> Result<(), store::Error> {
         volumes::write_metadata(&self.store.layout, chain_id, metadata)?;
-        Ok(self.driver.publish_volume(name, chain_id)?)
+        Told::new(self.driver, self.log).publish_volume(name, chain_id)?;
+        self.log.debug("build-layer.volume-created", chain_id);
+        Ok(())
     }
 }
 

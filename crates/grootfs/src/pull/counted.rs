@@ -22,7 +22,9 @@ pub struct Counted {
 
 /// More bytes came than there may be.
 #[derive(Debug, thiserror::Error)]
-#[error("longer than the manifest says: {0} bytes so far")]
+#[error(
+    "longer than the manifest says: {0} bytes so far; the image is damaged, or its server lies"
+)]
 pub struct TooLong(pub u64);
 
 impl Read for Counted {

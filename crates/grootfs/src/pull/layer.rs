@@ -14,7 +14,8 @@ use super::{Error, Puller, undescribed};
 use crate::driver::VolumeTree;
 use crate::image::Layer;
 use crate::image::digest::Digest;
-use crate::observe::metrics;
+use crate::observe::log::data;
+use crate::observe::{Level, Log, metrics};
 use crate::unpack::{self, EntryPath, Limits, OnDisk, Target, Unpacked, is_opaque};
 
 /// Most entries of a layer: some five times what the largest images have, and less than what keeps
@@ -57,7 +58,10 @@ impl Puller<'_> {
         parent: Option<&str>,
         name: &str,
         pipe: Pipe<'_>,
+        log: &Log,
     ) -> Result<Filled, Error> {
+        let log = log.session("unpacking-layer");
+        let _step = log.detail();
         let tree = self
             .driver
             .open_volume(name)
@@ -90,8 +94,16 @@ impl Puller<'_> {
         });
         let (unpacked, diff_id) = unpacked.map_err(|error| failure(layer, error))?;
         for warning in &unpacked.warnings {
-            self.log.info("unpacking-layer.warning", warning);
+            log.info("warning", warning);
         }
+        log.tell(Level::Debug, "layer-unpacked", || {
+            let waited = traffic.waited_for_source().as_secs_f64();
+            data([
+                ("bytes", unpacked.bytes.into()),
+                ("blobBytes", traffic.bytes().into()),
+                ("downloadSeconds", waited.into()),
+            ])
+        });
         let Unpacked { bytes, undescribed, opaque, .. } = unpacked;
         self.mark_opaque(name, &tree, &opaque.unmarked)?;
         self.spend(bytes);

@@ -45,7 +45,7 @@ pub enum Error {
     #[error(transparent)]
     Open(#[from] image::Error),
     /// Reading broke off, or the bytes cannot be decompressed.
-    #[error("reading {what}: {error}")]
+    #[error("reading {what}: {}", crate::error::reason(error))]
     Read {
         /// What was being read.
         what: &'static str,
@@ -96,7 +96,7 @@ pub enum Error {
         plain: u64,
     },
     /// No thread to be had: the limit of processes, or memory.
-    #[error("starting a thread to read it")]
+    #[error("starting a thread to read it (are there too many processes: ulimit -u, pids.max?)")]
     Thread(#[source] io::Error),
     /// Another tar than the configuration names.
     #[error("diffID digest mismatch: expected: {}, actual: {}", expected.hex(), actual.hex())]

@@ -8,6 +8,7 @@ use super::plan::chain_id;
 use super::stop::Stop;
 use super::stream::Pipe;
 use super::{Error, Pulled, Puller};
+use crate::driver::{Driver, Told};
 use crate::image::Layer;
 use crate::image::digest::Digest;
 use crate::observe::metrics::Timing;
@@ -75,14 +76,16 @@ impl Puller<'_> {
         let in_volume = |source: store::Error| Error::Volume { blob: layer.blob.clone(), source };
         // The name of the lock that is held, by which `clean` sees that somebody is at it.
         let incomplete = volumes::incomplete_name(&lock_key(layer));
-        let learned = self
-            .driver
+        let log = self.log.session("build-layer").with("blobID", &layer.blob);
+        let _step = log.detail();
+        let driver = Told::new(self.driver, &log);
+        let learned = driver
             .create_volume(parent, &incomplete)
             .map_err(|error| in_volume(error.into()))
             .and_then(|()| {
                 std::thread::scope(|scope| {
                     let pipe = Pipe::start(scope, self.plumbing(stop), layer);
-                    self.fill(layer, parent, &incomplete, pipe)
+                    self.fill(layer, parent, &incomplete, pipe, &log)
                 })
             })
             .and_then(|filled| {
@@ -109,9 +112,11 @@ impl Puller<'_> {
                 self.name_volume(&incomplete, &name, &metadata).map_err(in_volume)?;
                 Ok((name, filled.bytes))
             });
-        if learned.is_err() {
-            // The first error is the one to report; what cannot be removed is left to `clean`.
-            let _ = self.driver.destroy_volume(&incomplete);
+        // The first error is the one to report; what cannot be removed is left to `clean`.
+        if learned.is_err()
+            && let Err(error) = driver.destroy_volume(&incomplete)
+        {
+            log.error("volume-cleanup-failed", &error);
         }
         learned
     }

@@ -47,10 +47,7 @@ pub(super) fn prepare(
     };
     match (init.size, checked.exists().then(|| driver.check_filesystem(checked))) {
         (_, Some(Ok(()))) => {
-            log.info(
-                "store-manager-init-store.store-already-initialized",
-                &root.display().to_string(),
-            );
+            log.info("store-already-initialized", &root.display().to_string());
             if mounted && backing.exists() { adjust(layout, driver, init, log) } else { Ok(()) }
         }
         (Some(size), _) if !mounted => make_filesystem(layout, driver, init, size),
@@ -126,7 +123,7 @@ fn adjust(layout: &Layout, driver: &dyn Driver, init: &Init<'_>, log: &Log) -> R
                 "the store keeps the {now} bytes of {}: it cannot shrink to {size}",
                 backing.display()
             );
-            log.info("store-manager-init-store.size-ignored", &text);
+            log.info("size-ignored", &text);
             Ok(())
         }
         _ => Ok(()),

@@ -53,6 +53,11 @@ pub fn require_root(layout: &Layout) -> Result<(), Error> {
 pub fn init(layout: &Layout, driver: &dyn Driver, init: &Init<'_>, log: &Log) -> Result<(), Error> {
     let _lock = init_lock()?;
     filesystem::prepare(layout, driver, init, log)?;
+    let log = log.session("store-manager-configure-store");
+    let _step = log.detail();
+    if layout.namespace_file().exists() {
+        log.debug("store-path-already-exists", &layout.root().to_string_lossy());
+    }
     let caller = Owner { uid: 0, gid: 0 };
     let owner = init.mappings.owner(caller);
     make_directory(layout.root())?;

@@ -79,7 +79,10 @@ pub enum Error {
     #[error(
         "timed out waiting for the '{key}' file lock after '{}'{}",
         spoken(*after),
-        holder.map_or_else(String::new, |pid| format!(" (process {pid} holds it)"))
+        holder.map_or_else(
+            || "; try again".to_owned(),
+            |pid| format!(" (process {pid} holds it; try again when it has ended)"),
+        )
     )]
     LockTimeout {
         /// Which lock.
@@ -110,7 +113,7 @@ pub enum Error {
     #[error("image for id `{0}` already exists")]
     Exists(id::ImageId),
     /// A delete came between the first step of a create and the next one.
-    #[error("image `{0}` was deleted while it was being made")]
+    #[error("image `{0}` was deleted while it was being made; create it again if it is wanted")]
     DeletedMeanwhile(id::ImageId),
     /// An image that is not there.
     #[error("image not found: {0}")]

@@ -93,7 +93,7 @@ pub struct Opaque {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The stream broke off.
-    #[error("reading the layer: {0}")]
+    #[error("reading the layer: {}", crate::error::reason(.0))]
     Read(std::io::Error),
     /// The stream ends inside of an entry.
     #[error("unexpected EOF: the tar ends inside of an entry")]
@@ -118,7 +118,8 @@ pub enum Error {
     },
     /// An owner that the store has no host id for.
     #[error(
-        "chowning file {uid}:{gid} `{path}`: {kind} id {id} is not in the id mappings of the store"
+        "chowning file {uid}:{gid} `{path}`: {kind} id {id} is not in the id mappings of the store; a store with \
+         more ids can unpack it (init-store with larger mappings)"
     )]
     Unmapped {
         /// The entry.
@@ -142,11 +143,12 @@ pub enum Error {
     },
     /// More bytes than allowed.
     #[error(
-        "uncompressed layer size exceeds quota: more than the {0} bytes that the disk limit leaves for it"
+        "uncompressed layer size exceeds quota: more than the {0} bytes that the disk limit leaves for \
+         it; raise the limit, or leave the image out of it with --exclude-image-from-quota"
     )]
     TooManyBytes(u64),
     /// More entries than allowed.
-    #[error("the layer has more than {0} entries")]
+    #[error("the layer has more than {0} entries, which no file system should have to take")]
     TooManyEntries(u64),
 }
 

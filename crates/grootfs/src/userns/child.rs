@@ -13,6 +13,9 @@ use super::channel::{Channel, Kind};
 /// The name that this program is started under. Not a command: it is of use to nobody else.
 pub const NAME: &str = "grootfs-in-user-namespace";
 
+/// The environment variable with the session of the log that this process does a part of.
+pub const SESSION: &str = "GROOTFS_LOG_SESSION";
+
 /// Why this process cannot go on.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Failure {

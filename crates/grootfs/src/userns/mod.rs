@@ -28,7 +28,7 @@ static PARENT: OnceLock<Mutex<Channel>> = OnceLock::new();
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The second process could not be started, or talked with.
-    #[error("starting a process in a user namespace: {0}")]
+    #[error("starting a process in a user namespace: {}", crate::error::reason(.0))]
     Start(io::Error),
     /// The kernel refuses the namespace.
     #[error("making a user namespace: {0}")]
@@ -42,7 +42,10 @@ pub enum Error {
         why: String,
     },
     /// The second process did not come to its end.
-    #[error("the process in the user namespace was ended by signal {0}")]
+    #[error(
+        "the process in the user namespace was ended by signal {0}; run the command again, it takes up what is \
+         left"
+    )]
     Ended(i32),
 }
 

@@ -15,6 +15,8 @@ use super::channel::{self, Channel, Kind};
 use super::{Error, child, maps};
 use crate::idmap::{IdMapping, IdMappings};
 use crate::interrupt::Interrupt;
+use crate::observe::log::data;
+use crate::observe::{Level, Log};
 
 /// Where the programs are that map ids.
 #[derive(Debug, Clone)]
@@ -43,10 +45,14 @@ pub fn run(
     store: &IdMappings,
     tools: &Tools,
     interrupt: &Interrupt,
+    log: &Log,
     help: Help<'_>,
 ) -> Result<u8, Error> {
-    let (mut channel, mut child) = start(arguments)?;
-    let done = map(&mut channel, &child, store, tools)
+    let log = log.session("ns-id-mapper-unpacking");
+    let _step = log.detail();
+    let (mut channel, mut child) = start(arguments, &log)?;
+    log.tell(Level::Debug, "starting-unpack-command", || data([("pid", child.id().into())]));
+    let done = map(&mut channel, &child, store, tools, &log)
         .and_then(|()| forward(&child, interrupt))
         .and_then(|()| serve(&mut channel, help));
     // One that still waits for its ids ends when nobody is left to send them.
@@ -56,7 +62,7 @@ pub fn run(
     exit_code(status)
 }
 
-fn start(arguments: &[OsString]) -> Result<(Channel, Child), Error> {
+fn start(arguments: &[OsString], log: &Log) -> Result<(Channel, Child), Error> {
     let (ours, theirs) = UnixStream::pair().map_err(Error::Start)?;
     let theirs = OwnedFd::from(theirs);
     fcntl_setfd(&theirs, FdFlags::empty()).map_err(|errno| Error::Start(errno.into()))?;
@@ -65,6 +71,7 @@ fn start(arguments: &[OsString]) -> Result<(Channel, Child), Error> {
         .arg(theirs.as_raw_fd().to_string())
         .arg(std::process::id().to_string())
         .args(arguments)
+        .env(child::SESSION, log.number())
         .stdin(Stdio::inherit())
         .spawn()
         .map_err(Error::Start)?;
@@ -76,6 +83,7 @@ fn map(
     child: &Child,
     store: &IdMappings,
     tools: &Tools,
+    log: &Log,
 ) -> Result<(), Error> {
     match channel.receive().map_err(Error::Start)? {
         Some((Kind::Ready, _)) => {}
@@ -89,8 +97,15 @@ fn map(
         some => some.to_vec(),
     };
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-    maps::Ids::user().write(&tools.newuidmap, child.id(), &or_own(&store.uids, uid))?;
-    maps::Ids::group().write(&tools.newgidmap, child.id(), &or_own(&store.gids, gid))?;
+    let (uids, gids) = (or_own(&store.uids, uid), or_own(&store.gids, gid));
+    maps::Ids::user().write(&tools.newuidmap, child.id(), &uids)?;
+    maps::Ids::group().write(&tools.newgidmap, child.id(), &gids)?;
+    for (session, action, ids) in
+        [("mapUID", "uid-mappings-are-set", &uids), ("mapGID", "gid-mappings-are-set", &gids)]
+    {
+        let shown = || ids.iter().map(ToString::to_string).collect();
+        log.session(session).tell(Level::Debug, action, || data([("mappings", shown())]));
+    }
     channel.send(Kind::Go, b"").map_err(Error::Start)
 }
 

@@ -99,6 +99,7 @@ mod healing;
 mod hostile;
 mod init_store;
 mod limits;
+mod logs;
 mod many_layers;
 mod mappings;
 mod matrix;

@@ -63,12 +63,15 @@ impl Rig {
 
     /// The command, not yet started. It sees no login of the machine.
     pub fn command(&self, command: &str, arguments: &[&str]) -> Command {
-        let mut all = vec![command];
-        for host in &self.insecure {
-            all.extend(["--insecure-registry", host.as_str()]);
-        }
-        all.extend(arguments);
-        let mut command = self.grootfs.command(&all);
+        let insecure = |host| ["--insecure-registry", host];
+        let hosts: Vec<&str> =
+            self.insecure.iter().map(String::as_str).flat_map(insecure).collect();
+        self.command_alone(command, &[&hosts[..], arguments].concat())
+    }
+
+    /// The same without the servers that are spoken to without TLS, for commands that speak to none.
+    pub fn command_alone(&self, command: &str, arguments: &[&str]) -> Command {
+        let mut command = self.grootfs.command(&[&[command], arguments].concat());
         for name in ["REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME"] {
             command.env_remove(name);
         }

@@ -17,6 +17,7 @@ use ureq::http::header::{AUTHORIZATION, HeaderMap, LOCATION};
 
 use super::secret::Secret;
 use crate::interrupt::Interrupt;
+use crate::observe::Log;
 
 pub mod address;
 mod error;
@@ -76,6 +77,8 @@ pub struct NetworkOptions {
     pub certificates: Vec<PathBuf>,
     /// Ends waiting.
     pub interrupt: Interrupt,
+    /// Is told what is tried again.
+    pub log: Log,
 }
 
 /// Talks to servers; shared by all threads of a pull.

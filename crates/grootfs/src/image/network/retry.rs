@@ -11,6 +11,8 @@ use ureq::http::StatusCode;
 use ureq::http::header::{HeaderMap, RETRY_AFTER};
 
 use super::{Address, Error, Network, Request, Response};
+use crate::observe::Level;
+use crate::observe::log::data;
 
 /// When to give up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,6 +104,10 @@ impl<'a> Attempts<'a> {
             Some(asked) => asked.max(policy.wait(1) / 2),
             None => policy.wait(self.failed),
         };
+        self.network.options.log.tell(Level::Info, "trying-again", || {
+            let wait = wait.as_secs_f64();
+            data([("failedAttempts", self.failed.into()), ("waitSeconds", wait.into())])
+        });
         !self.network.options.interrupt.wait(wait)
     }
 }

@@ -109,7 +109,10 @@ impl std::fmt::Display for Errors {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let show = |one: &One| {
             let code = one.code.replace('_', " ").to_lowercase();
-            let text = format!("{code}: {}", one.message);
+            let text = match one.message.as_str() {
+                "" => code,
+                message => format!("{code}: {message}"),
+            };
             text.chars().take(LONGEST).flat_map(char::escape_debug).collect::<String>()
         };
         match self.0.as_slice() {
@@ -183,7 +186,7 @@ mod tests {
         let errors = Errors::parse(body).unwrap();
         assert_eq!(errors.to_string(), "manifest unknown: manifest unknown");
         let body = br#"{"errors":[{"code":"DENIED","message":"no\u001b"},{"code":"B_C"}]}"#;
-        assert_eq!(Errors::parse(body).unwrap().to_string(), "errors:\ndenied: no\\u{1b}\nb c: ");
+        assert_eq!(Errors::parse(body).unwrap().to_string(), "errors:\ndenied: no\\u{1b}\nb c");
         for none in [&b""[..], b"<html>", b"{}", br#"{"errors":[]}"#] {
             assert!(Errors::parse(none).is_none());
         }

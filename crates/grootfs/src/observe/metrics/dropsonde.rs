@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{Ending, Layer, Measure, Report, Sizes, Timing};
+use crate::error::reason;
 
 /// Where values and counters say that they come from.
 const ORIGIN: &str = "grootfs";
@@ -33,13 +34,13 @@ pub enum Set {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The endpoint is no `host:port`, or nobody knows the host.
-    #[error("metrics are not sent: the endpoint `{0}` cannot be resolved: {1}")]
+    #[error("metrics are not sent: the endpoint `{}` cannot be resolved: {}", .0, reason(.1))]
     Unresolved(String, io::Error),
     /// The name server takes its time.
     #[error("metrics are not sent: the endpoint `{0}` is still being looked up; give its address")]
     Slow(String),
     /// The datagrams cannot leave this machine.
-    #[error("metrics are not sent to `{0}`: {1}")]
+    #[error("metrics are not sent to `{}`: {}", .0, reason(.1))]
     Unsent(String, io::Error),
 }
 
@@ -72,7 +73,9 @@ impl Endpoint {
                 Address::LookedUp(wanted)
             }
         };
-        Self { text: text.to_owned(), address }
+        // No endpoint has a login, but somebody may have written one.
+        let text = text.rsplit_once('@').map_or(text.to_owned(), |(_, host)| format!("***@{host}"));
+        Self { text, address }
     }
 
     /// Sends a command's envelopes and forgets them: nobody knows whether they arrive.
@@ -213,12 +216,10 @@ fn sizes(
         (Set::V030, "create" | "pull" | "delete" | "clean") => vec![unused],
         (Set::Later, "create" | "pull") if !failed => {
             let layers = if cleaned_after { Vec::new() } else { vec![unused, used] };
-            let whole = [
-                ("DownloadedLayersSizeInBytes", known.layers),
-                ("CommittedQuotaInBytes", known.committed),
-                ("UsedBackingStoreInBytes", known.filesystem_used),
-            ];
-            [layers, whole.to_vec()].concat()
+            let downloaded = vec![("DownloadedLayersSizeInBytes", known.layers)];
+            let committed = known.committed.map(|bytes| ("CommittedQuotaInBytes", bytes));
+            let used = vec![("UsedBackingStoreInBytes", known.filesystem_used)];
+            [layers, downloaded, Vec::from_iter(committed), used].concat()
         }
         (Set::Later, "delete" | "clean") if !failed => vec![unused, used],
         _ => Vec::new(),
@@ -346,6 +347,8 @@ mod tests {
             let error = Endpoint::new(text).send(&report, Set::V030).unwrap_err();
             assert!(error.to_string().contains(&format!("`{text}`")), "{error}");
         }
+        let error = Endpoint::new("me:secret@host:x").send(&report, Set::V030).unwrap_err();
+        assert!(error.to_string().contains("`***@host:x`"), "{error}");
         // Nothing to send, so nobody is asked.
         assert!(Endpoint::new("nonsense").send(&report, Set::Later).is_ok());
     }

@@ -182,12 +182,13 @@ impl Exposition {
         if let Some(sizes) = &report.sizes {
             let layers = |state| format!("{store},{}", label("state", state));
             for (family, labels, bytes) in [
-                (Family::Size, store.clone(), sizes.filesystem),
-                (Family::Used, store.clone(), sizes.filesystem_used),
-                (Family::Layers, layers("used"), sizes.used_layers),
-                (Family::Layers, layers("unused"), sizes.unused_layers),
+                (Family::Size, store.clone(), Some(sizes.filesystem)),
+                (Family::Used, store.clone(), Some(sizes.filesystem_used)),
+                (Family::Layers, layers("used"), Some(sizes.used_layers)),
+                (Family::Layers, layers("unused"), Some(sizes.unused_layers)),
                 (Family::Committed, store.clone(), sizes.committed),
             ] {
+                let Some(bytes) = bytes else { continue };
                 let bytes = float(bytes);
                 self.change(family, family.sample("", &labels), |found| *found = bytes);
             }

@@ -95,8 +95,8 @@ pub struct Sizes {
     pub unused_layers: u64,
     /// All layers.
     pub layers: u64,
-    /// What the limits of all images promise.
-    pub committed: u64,
+    /// What the limits of all images promise, where somebody knows.
+    pub committed: Option<u64>,
 }
 
 /// One command, for the sinks.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::layout::{GARBAGE, ImagePaths, Layout};
 use super::locks::{self, Patience};
 use super::{Doing, Error, Store, durability, images, volumes};
-use crate::driver::Driver;
+use crate::driver::{Driver, Told};
 use crate::error::AtPath;
 use crate::interrupt::Interrupt;
 use crate::observe::metrics::Timing;
@@ -130,6 +130,9 @@ impl Cleaner<'_> {
     /// long as the store is large, and mostly there is nothing to do. Under the lock, a slice at a time, only
     /// what has come since is looked at, so that no create waits longer in a large store.
     fn mark(&self, until: Instant) -> Result<(), Error> {
+        let log = self.log.session("garbage-collector-mark-unused");
+        let _step = log.step();
+        let driver = Told::new(self.driver, &log);
         let mut used = self.used_without_lock()?;
         let judged = self.judged(&used)?;
         let mut to_go = judged.iter().filter(|volume| volume.verdict.is_to_go()).peekable();
@@ -141,8 +144,8 @@ impl Cleaner<'_> {
             // One at least, however long the look has taken: it ends in any case.
             for volume in to_go.by_ref() {
                 if self.verdict(&volume.name, &used)?.is_to_go() {
-                    let retired = self.retire(&volume.name);
-                    self.logged("garbage-collector-mark-unused.marking-unused-failed", retired);
+                    let retired = self.retire(&driver, &volume.name);
+                    logged(&log, "marking-unused-failed", retired);
                 }
                 if Instant::now() >= slice {
                     break;
@@ -156,8 +159,8 @@ impl Cleaner<'_> {
     fn tidy(&self) -> Result<(), Error> {
         if leftovers::any(&self.store.layout)? {
             let _lock = self.lock()?;
-            self.logged("garbage-collector-reclaim.failed", self.reclaim());
-            self.logged("garbage-collector-leftovers.failed", leftovers::remove(self));
+            logged(self.log, "garbage-collector-reclaim.failed", self.reclaim());
+            logged(self.log, "garbage-collector-leftovers.failed", leftovers::remove(self));
         }
         Ok(())
     }
@@ -169,7 +172,7 @@ impl Cleaner<'_> {
         let lock = self.lock()?;
         let judged = self.judged(&self.used()?)?;
         for volume in judged.iter().filter(|volume| volume.verdict == Verdict::Unfinished) {
-            self.retire(&volume.name)?;
+            self.retire(self.driver, &volume.name)?;
         }
         self.reclaim()?;
         leftovers::remove(self)?;
@@ -186,12 +189,6 @@ impl Cleaner<'_> {
             .doing("garbage collector acquiring lock")
     }
 
-    fn logged(&self, action: &str, result: Result<(), Error>) {
-        if let Err(error) = result {
-            self.log.error(action, &error);
-        }
-    }
-
     fn in_time(&self, until: Instant) -> Result<(), Error> {
         if self.request.interrupt.is_stopped() {
             return Err(Error::Interrupted);
@@ -203,15 +200,15 @@ impl Cleaner<'_> {
         Err(Error::Message(text))
     }
 
-    fn retire(&self, name: &str) -> Result<(), Error> {
+    fn retire(&self, driver: &dyn Driver, name: &str) -> Result<(), Error> {
         let layout = &self.store.layout;
         let mut garbage = format!("{GARBAGE}{name}");
         if layout.volume(&garbage).exists() {
             // Left by an earlier clean that was killed; the layer has been pulled again since.
             garbage = format!("{GARBAGE}{}-{}", volumes::unique(), name.get(..64).unwrap_or(name));
         }
-        match self.driver.retire_volume(name, &garbage) {
-            Err(error) if error.is_no_room() => return self.destroy_at_once(name),
+        match driver.retire_volume(name, &garbage) {
+            Err(error) if error.is_no_room() => return self.destroy_at_once(driver, name),
             other => other?,
         }
         match fs::rename(layout.volume_metadata(name), layout.volume_metadata(&garbage)) {
@@ -224,12 +221,12 @@ impl Cleaner<'_> {
 
     /// Removes a volume under its own name: a full disk may have no room for another one. Where that takes several
     /// steps, the volume first becomes one that no create trusts.
-    fn destroy_at_once(&self, name: &str) -> Result<(), Error> {
+    fn destroy_at_once(&self, driver: &dyn Driver, name: &str) -> Result<(), Error> {
         let layout = &self.store.layout;
-        if !self.driver.stacks_volumes() {
+        if !driver.stacks_volumes() {
             durability::distrust(layout, name)?;
         }
-        destroy(layout, self.driver, name)
+        destroy(layout, driver, name)
     }
 
     /// Gives back what images had that are gone. The caller holds the lock, so none is being made.
@@ -243,6 +240,9 @@ impl Cleaner<'_> {
 
     /// Removes everything that is marked, several at once.
     fn collect(&self, until: Instant) -> Result<(), Error> {
+        let log = self.log.session("garbage-collector-collect");
+        let _step = log.step();
+        let driver = Told::new(self.driver, &log);
         let layout = &self.store.layout;
         let names = volumes::list(layout)?;
         let garbage: Vec<&String> = names.iter().filter(|name| name.starts_with(GARBAGE)).collect();
@@ -253,12 +253,12 @@ impl Cleaner<'_> {
             while let Ok(()) = self.in_time(until) {
                 let at = next.fetch_add(1, Ordering::Relaxed);
                 let result = match (garbage.get(at), asides.get(at.wrapping_sub(garbage.len()))) {
-                    (Some(name), _) => destroy(layout, self.driver, name),
-                    (None, Some(aside)) => self.finish_removal(aside),
+                    (Some(name), _) => destroy(layout, &driver, name),
+                    (None, Some(aside)) => finish_removal(&driver, aside),
                     (None, None) => return,
                 };
                 if let Err(error) = result {
-                    self.log.error("garbage-collector-collect.failed-to-destroy-volume", &error);
+                    log.error("failed-to-destroy-volume", &error);
                     let mut failed = failed.lock().unwrap_or_else(|broken| broken.into_inner());
                     failed.get_or_insert(error);
                 }
@@ -276,24 +276,27 @@ impl Cleaner<'_> {
             work();
         });
         // Costs nobody a byte when it fails, and the next clean tries again.
-        self.logged(
-            "garbage-collector-collect.sweep-failed",
-            self.driver.sweep().map_err(Error::from),
-        );
+        logged(&log, "sweep-failed", self.driver.sweep().map_err(Error::from));
         self.in_time(until)?;
         match failed.into_inner().unwrap_or_else(|broken| broken.into_inner()) {
             None => Ok(()),
             Some(error) => Err(error).doing("destroying volumes failed"),
         }
     }
+}
 
-    /// Goes on with the removal of an image whose process is gone.
-    fn finish_removal(&self, aside: &ImagePaths) -> Result<(), Error> {
-        // Two at once would give the project id back twice: the second time when it is another's.
-        match images::lock_aside(aside.dir())? {
-            Some(_lock) => Ok(self.driver.destroy_root(aside)?),
-            None => Ok(()),
-        }
+/// Goes on with the removal of an image whose process is gone.
+fn finish_removal(driver: &dyn Driver, aside: &ImagePaths) -> Result<(), Error> {
+    // Two at once would give the project id back twice: the second time when it is another's.
+    match images::lock_aside(aside.dir())? {
+        Some(_lock) => Ok(driver.destroy_root(aside)?),
+        None => Ok(()),
+    }
+}
+
+fn logged(log: &Log, action: &str, result: Result<(), Error>) {
+    if let Err(error) = result {
+        log.error(action, &error);
     }
 }
 

@@ -11,7 +11,6 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use serde::Deserialize;
 
 use super::Cleaner;
-use crate::driver::Kind;
 use crate::error::AtPath;
 use crate::observe::metrics::Sizes;
 use crate::store::id::ImageId;
@@ -20,6 +19,9 @@ use crate::store::{Doing, Error, dependencies, images, intents, volumes};
 
 /// Longest small file: an image of a thousand layers has 70 KB of their names.
 const LONGEST: usize = 256 << 10;
+
+/// What nearly all of them fit into.
+const USUAL: usize = 16 << 10;
 
 /// What is read of a volume's metadata.
 #[derive(Deserialize)]
@@ -83,26 +85,11 @@ fn forget<'b>(names: &mut HashSet<&str>, used: impl Iterator<Item = &'b str>) {
     }
 }
 
-/// What limits promise. Only overlay-xfs has files that say it; on btrfs the kernel is asked.
-fn committed(cleaner: &Cleaner<'_>) -> Result<u64, Error> {
-    let layout = &cleaner.store.layout;
-    let mut sum: u64 = 0;
-    if cleaner.driver.kind() == Kind::Btrfs {
-        for path in images::list(layout).doing("measuring store usage")? {
-            // One that is being made or deleted promises nothing.
-            if let Ok(usage) = cleaner.driver.usage(&ImagePaths::at(path))
-                && usage.quota > 0
-            {
-                sum = sum.saturating_add(usage.committed);
-            }
-        }
-        return Ok(sum);
-    }
-    let mut files = SmallFiles::below(&layout.images())?;
-    for path in images::list(layout).doing("measuring store usage")? {
-        sum = sum.saturating_add(files.json(&ImagePaths::at(path).quota()).unwrap_or(0));
-    }
-    Ok(sum)
+/// What limits promise.
+fn committed(cleaner: &Cleaner<'_>) -> Result<Option<u64>, Error> {
+    let images = images::list(&cleaner.store.layout).doing("measuring store usage")?;
+    let roots: Vec<ImagePaths> = images.into_iter().map(ImagePaths::at).collect();
+    Ok(cleaner.driver.promised(&roots)?)
 }
 
 /// Size of the file system, and what of it is in use.
@@ -123,7 +110,7 @@ impl SmallFiles {
     fn below(path: &Path) -> Result<Self, Error> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = openat(CWD, path, flags, Mode::empty()).at("open", path)?;
-        Ok(Self { path: path.to_owned(), directory, buffer: vec![0; LONGEST] })
+        Ok(Self { path: path.to_owned(), directory, buffer: vec![0; USUAL] })
     }
 
     /// What a file says; `None` where it is not there, or says nothing of use.
@@ -132,7 +119,11 @@ impl SmallFiles {
         let name = path.strip_prefix(&self.path).ok()?;
         let file = openat(&self.directory, name, flags, Mode::empty()).ok()?;
         // They are written whole, so one call reads all of it.
-        let length = rustix::io::read(&file, &mut self.buffer).ok()?;
+        let mut length = rustix::io::read(&file, &mut self.buffer).ok()?;
+        if length == self.buffer.len() && length < LONGEST {
+            self.buffer.resize(LONGEST, 0);
+            length += rustix::io::read(&file, self.buffer.get_mut(length..)?).ok()?;
+        }
         serde_json::from_slice(self.buffer.get(..length)?).ok()
     }
 }
