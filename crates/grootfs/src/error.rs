@@ -35,6 +35,18 @@ impl fmt::Display for PathError {
     }
 }
 
+impl PathError {
+    /// Whether it failed for want of room.
+    pub fn is_no_room(&self) -> bool {
+        is_no_room(&self.error)
+    }
+}
+
+/// Whether the kernel had no room: blocks, inodes, or what a quota leaves of them.
+pub fn is_no_room(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 // The cause is part of the text already, so it is not a `source` as well.
 impl StdError for PathError {}
 

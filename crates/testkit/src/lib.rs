@@ -22,6 +22,7 @@ pub mod image;
 pub mod jail;
 pub mod layer;
 pub mod link;
+pub mod memory_cgroup;
 pub mod metrics_agent;
 pub mod oci_model;
 pub mod push;

@@ -174,6 +174,13 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether it failed for want of room.
+    pub fn is_no_room(&self) -> bool {
+        matches!(self, Self::Path(error) if error.is_no_room())
+    }
+}
+
 /// Names what was being done when a system call failed.
 pub(crate) trait Doing<T> {
     /// Names the action.

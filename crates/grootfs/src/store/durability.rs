@@ -83,6 +83,17 @@ pub fn is_lost(layout: &Layout, name: &str) -> Result<bool, Error> {
     }
 }
 
+/// Makes a volume one that cannot be trusted ([`is_cut_off`]). Needs no room on the disk.
+pub fn distrust(layout: &Layout, name: &str) -> Result<(), Error> {
+    let path = layout.volume_metadata(name);
+    match fs::OpenOptions::new().write(true).truncate(true).open(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Ok(Err(error).at("truncate", &path)?)
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Takes a volume that cannot be trusted out of the way. The caller holds the lock of its layer.
 pub fn discard(layout: &Layout, driver: &dyn Driver, name: &str) -> Result<(), Error> {
     quarantine::set_aside(layout, driver, name, NOT_ON_DISK).map(drop)

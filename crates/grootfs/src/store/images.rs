@@ -9,6 +9,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, openat};
 use rustix::io::Errno;
@@ -19,7 +20,7 @@ use super::locks::Patience;
 use super::{Doing, Error, Store, dependencies, limits, locks, origin, volumes};
 use crate::driver::limit::Limit;
 use crate::driver::{Change, Driver, Mount, NewRoot};
-use crate::error::{AtPath, PathError};
+use crate::error::{AtPath, PathError, is_no_room};
 use crate::interrupt::Interrupt;
 use crate::observe::Log;
 use crate::userns;
@@ -102,7 +103,7 @@ enum Claim {
 /// Locks a new directory. Before that a delete may have taken it away, and another create made and filled
 /// this one: whoever locks it empty makes the image.
 fn claim(paths: &ImagePaths) -> Result<Claim, Error> {
-    let Some(lock) = lock_image(paths.dir())? else { return Ok(Claim::Gone) };
+    let Some(lock) = lock_image(paths.dir(), &patience())? else { return Ok(Claim::Gone) };
     let first = fs::read_dir(paths.dir()).at("open", paths.dir())?.next();
     match first.transpose().at("readdir", paths.dir())? {
         None => Ok(Claim::Ours(lock)),
@@ -153,9 +154,11 @@ pub fn limit(
     change: &Change,
 ) -> Result<(), Error> {
     // `clean` gives project ids back that no image has: not while one is being given out.
-    let _global = locks::global_shared(&store.layout, &Patience::short(&Interrupt::default()))?;
+    let _global = locks::global_shared(&store.layout, &patience())?;
     let paths = store.layout.image(id);
-    let Some(_lock) = lock_image(paths.dir())? else { return Err(Error::NotFound(id.clone())) };
+    let Some(_lock) = lock_image(paths.dir(), &patience())? else {
+        return Err(Error::NotFound(id.clone()));
+    };
     // Only to name the largest layers in an error.
     let volumes = dependencies::read(&store.layout, id).ok().flatten().unwrap_or_default();
     driver
@@ -175,14 +178,17 @@ pub fn delete(store: &Store, driver: &dyn Driver, id: &ImageId) -> Result<(), Er
         other => other.at("stat", &dir).doing(format!("unable to check image: {id}"))?,
     };
     // Somebody else has just deleted it.
-    let Some(_lock) = lock_image(&dir)? else { return Err(Error::NotFound(id.clone())) };
+    let Some(_lock) = lock_image(&dir, &patience())? else {
+        return Err(Error::NotFound(id.clone()));
+    };
     remove(store, driver, id)
 }
 
 /// Unmounts, forgets, moves aside, removes. The caller holds the lock of the directory.
 ///
 /// Moving aside makes the id free, so it comes last of what belongs to the id: otherwise the
-/// dependency file that goes could be that of the next image of this name.
+/// dependency file that goes could be that of the next image of this name. A full disk may have no room for the new
+/// name; then the image is removed where it is, and its id is free when that is done.
 fn remove(store: &Store, driver: &dyn Driver, id: &ImageId) -> Result<(), Error> {
     let paths = store.layout.image(id);
     let failing = || format!("deleting image path '{}' failed", paths.dir().display());
@@ -192,6 +198,7 @@ fn remove(store: &Store, driver: &dyn Driver, id: &ImageId) -> Result<(), Error>
     let aside = aside(&store.layout, id);
     match fs::rename(paths.dir(), &aside) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if is_no_room(&error) => return driver.destroy_root(&paths).doing(failing()),
         other => other.at("rename", paths.dir()).doing(failing())?,
     }
     driver.destroy_root(&ImagePaths::at(aside)).doing(failing())
@@ -232,20 +239,41 @@ pub(super) fn is_aside(name: &str) -> bool {
 
 /// Waits for the lock of an image; `None` when the image is gone by then, or another one of its
 /// name has come.
-fn lock_image(dir: &Path) -> Result<Option<OwnedFd>, Error> {
+fn lock_image(dir: &Path, patience: &Patience) -> Result<Option<OwnedFd>, Error> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = match openat(CWD, dir, flags, Mode::empty()) {
         Err(Errno::NOENT) => return Ok(None),
         other => other.at("open", dir)?,
     };
+    let since = Instant::now();
+    let mut pause = locks::SHORTEST_PAUSE;
     loop {
-        match flock(&fd, FlockOperation::LockExclusive) {
+        match flock(&fd, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => break,
-            Err(Errno::INTR) => {}
+            Err(Errno::INTR) => continue,
+            Err(Errno::WOULDBLOCK) => {}
             Err(errno) => Err(errno).at("flock", dir)?,
         }
+        if !is_at(&fd, dir) {
+            // Whoever holds it is taking the image away, however long that takes.
+            return Ok(None);
+        }
+        if since.elapsed() >= patience.limit {
+            let key = dir.display().to_string();
+            let holder = locks::holder(dir);
+            return Err(Error::LockTimeout { key, after: patience.limit, holder });
+        }
+        if patience.interrupt.wait(pause) {
+            return Err(Error::Interrupted);
+        }
+        pause = (pause * 2).min(locks::LONGEST_PAUSE);
     }
     Ok(is_at(&fd, dir).then_some(fd))
+}
+
+/// For the lock of an image: held while it is mounted or unmounted, and on a full disk while it is removed.
+fn patience() -> Patience {
+    Patience::short(&Interrupt::default())
 }
 
 /// Whether the directory at this path is the one that is open.
@@ -266,19 +294,40 @@ pub fn list(layout: &Layout) -> Result<Vec<PathBuf>, Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
     fn a_lock_is_that_of_one_image_and_not_of_its_name() {
         let dir = tempfile::tempdir().unwrap();
         let (image, aside) = (dir.path().join("x"), dir.path().join("aside"));
-        assert!(lock_image(&image).unwrap().is_none());
+        assert!(lock_image(&image, &patience()).unwrap().is_none());
         fs::create_dir(&image).unwrap();
-        let lock = lock_image(&image).unwrap().unwrap();
+        let lock = lock_image(&image, &patience()).unwrap().unwrap();
         fs::rename(&image, &aside).unwrap();
         assert!(!is_at(&lock, &image));
         fs::create_dir(&image).unwrap();
         assert!(!is_at(&lock, &image));
         assert!(is_at(&lock, &aside));
+    }
+    #[test]
+    fn waiting_for_an_image_ends_and_names_the_holder() {
+        let dir = tempfile::tempdir().unwrap();
+        let (image, aside) = (dir.path().join("x"), dir.path().join("aside"));
+        fs::create_dir(&image).unwrap();
+        let held = lock_image(&image, &patience()).unwrap().unwrap();
+        let soon = Patience::of(Duration::from_millis(5), &Interrupt::default());
+        let error = lock_image(&image, &soon).unwrap_err().to_string();
+        let start =
+            format!("timed out waiting for the '{}' file lock after '5ms'", image.display());
+        assert!(error.starts_with(&start), "{error}");
+        // Who takes an image away may take long: nobody waits for that.
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| lock_image(&image, &patience()));
+            fs::rename(&image, &aside).unwrap();
+            assert!(waiting.join().unwrap().unwrap().is_none());
+        });
+        drop(held);
     }
 }

@@ -19,10 +19,15 @@
 //! `flock` is not fair: under a stream of shared holders nobody gets the global lock exclusively.
 //! So everybody passes through a gate in front of it, and who wants it alone closes the gate, but
 //! never for longer than [`GATE_CLOSED`] at a time.
+//!
+//! A disk may be too full for the file of a lock, and then a clean is needed most. The store of the original has
+//! the file of [`GLOBAL`] only; for the two others that a clean takes, a directory of the store stands in
+//! ([`stand_in`]).
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
@@ -30,7 +35,7 @@ use rustix::io::Errno;
 
 use super::Error;
 use super::layout::Layout;
-use crate::error::PathError;
+use crate::error::{PathError, is_no_room};
 use crate::interrupt::Interrupt;
 
 /// Key of the lock between those who use volumes and those who take them away.
@@ -52,7 +57,7 @@ const GATE_OPEN: Duration = Duration::from_millis(80);
 
 /// Pauses between two looks at a lock: short at first, never so long that a person notices.
 pub(crate) const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
-const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
 /// How a lock is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,13 +145,13 @@ pub fn acquire(layout: &Layout, key: &str, mode: Mode, patience: &Patience) -> R
     // flock(2) cannot wait for two things at once, so it is asked again and again.
     let mut pause = SHORTEST_PAUSE;
     loop {
-        let file = open(layout, key)?;
-        if let Some(lock) = try_lock(layout, key, file, operation)? {
+        let place = open(layout, key)?;
+        if let Some(lock) = try_lock(layout, key, place, operation)? {
             return Ok(lock);
         }
         let since = *waiting.get_or_insert_with(Instant::now);
         if since.elapsed() >= patience.limit {
-            let holder = holder(layout, key);
+            let holder = holder(&layout.lock(key));
             return Err(Error::LockTimeout { key: key.to_owned(), after: patience.limit, holder });
         }
         if patience.interrupt.wait(pause) {
@@ -159,8 +164,8 @@ pub fn acquire(layout: &Layout, key: &str, mode: Mode, patience: &Patience) -> R
 /// Takes a lock exclusively if nobody holds it; `None` otherwise. Never waits.
 pub fn try_acquire(layout: &Layout, key: &str) -> Result<Option<Lock>, Error> {
     loop {
-        let file = open(layout, key)?;
-        match try_lock(layout, key, file, FlockOperation::NonBlockingLockExclusive) {
+        let place = open(layout, key)?;
+        match try_lock(layout, key, place, FlockOperation::NonBlockingLockExclusive) {
             // Taken, or taken away under us; the second is told from the first by looking again.
             Ok(None) if !is_held(layout, key)? => {}
             other => return other,
@@ -198,11 +203,27 @@ pub fn is_held(layout: &Layout, key: &str) -> Result<bool, Error> {
     }
 }
 
+/// What a lock is taken on.
+struct Place {
+    path: PathBuf,
+    file: File,
+}
+
+/// What stands in for the file of a lock for which there is no room. While it does, another process may find room
+/// for the file, and both hold the lock: two cleans at the same time get in each other's way, and no more.
+fn stand_in(layout: &Layout, key: &str) -> Option<PathBuf> {
+    match key {
+        GATE => Some(layout.locks()),
+        CLEAN => Some(layout.tmp()),
+        _ => None,
+    }
+}
+
 /// Takes the lock if it is free, and if its file is still the one that others will open.
 fn try_lock(
     layout: &Layout,
     key: &str,
-    file: File,
+    Place { path, file }: Place,
     operation: FlockOperation,
 ) -> Result<Option<Lock>, Error> {
     loop {
@@ -214,21 +235,29 @@ fn try_lock(
         }
     }
     let opened = file.metadata().map_err(|error| failure(layout, key, "fstat", error))?;
-    let same = std::fs::symlink_metadata(layout.lock(key))
+    let same = std::fs::symlink_metadata(path)
         .is_ok_and(|found| found.ino() == opened.ino() && found.dev() == opened.dev());
     Ok(same.then_some(Lock { _file: file }))
 }
 
-fn open(layout: &Layout, key: &str) -> Result<File, Error> {
-    let file = OpenOptions::new()
-        .create(true)
-        .write(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(layout.lock(key))
-        .map_err(|error| failure(layout, key, "open", error))?;
-    give_to_owner(layout, &file).map_err(|error| failure(layout, key, "chown", error))?;
-    Ok(file)
+fn open(layout: &Layout, key: &str) -> Result<Place, Error> {
+    let path = layout.lock(key);
+    let opened =
+        OpenOptions::new().create(true).write(true).truncate(false).mode(0o600).open(&path);
+    let error = match opened {
+        Ok(file) => {
+            give_to_owner(layout, &file).map_err(|error| failure(layout, key, "chown", error))?;
+            return Ok(Place { path, file });
+        }
+        Err(error) => error,
+    };
+    if is_no_room(&error)
+        && let Some(path) = stand_in(layout, key)
+        && let Ok(file) = File::open(&path)
+    {
+        return Ok(Place { path, file });
+    }
+    Err(failure(layout, key, "open", error))
 }
 
 /// What root makes in the store of a user, the user must be able to lock too.
@@ -249,9 +278,9 @@ fn failure(layout: &Layout, key: &str, operation: &'static str, error: io::Error
     Error::Lock { key: key.to_owned(), source }
 }
 
-/// The process that holds a lock, where `/proc/locks` tells.
-fn holder(layout: &Layout, key: &str) -> Option<u32> {
-    let file = std::fs::metadata(layout.lock(key)).ok()?;
+/// The process that holds the lock of a file or directory, where `/proc/locks` tells.
+pub(super) fn holder(path: &Path) -> Option<u32> {
+    let file = std::fs::metadata(path).ok()?;
     holder_in(&std::fs::read_to_string("/proc/locks").ok()?, file.dev(), file.ino())
 }
 
@@ -311,6 +340,26 @@ mod tests {
         let held = try_acquire(&layout, "x").unwrap();
         forget(&layout, "x").unwrap();
         assert!(layout.lock("x").exists() && held.is_some());
+    }
+
+    #[test]
+    fn directories_stand_in_for_files() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = layout(&directory);
+        std::fs::create_dir(layout.tmp()).unwrap();
+        let lock = |key| {
+            let path = stand_in(&layout, key).unwrap();
+            let place = Place { file: File::open(&path).unwrap(), path };
+            try_lock(&layout, key, place, FlockOperation::NonBlockingLockExclusive).unwrap()
+        };
+        let held = lock(CLEAN);
+        assert!(held.is_some() && lock(CLEAN).is_none());
+        // One process holds both.
+        assert!(lock(GATE).is_some());
+        drop(held);
+        assert!(lock(CLEAN).is_some());
+        // Without the original's own file it would be kept out of nothing.
+        assert_eq!(stand_in(&layout, GLOBAL), None);
     }
 
     #[test]

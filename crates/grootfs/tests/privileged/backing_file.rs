@@ -5,7 +5,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use testkit::command::{Grootfs, run};
+use testkit::command::{Grootfs, Running, TIME_LIMIT, run, start};
 use testkit::filesystem::{Scratch, loop_devices_below, mounts_below, require_root};
 
 use crate::fixture::{Driver, PROGRAM, assert_contains};
@@ -78,6 +78,44 @@ fn made_once(driver: Driver) {
         assert_eq!(marker, "still here");
         assert_eq!(filesystem_id(place.grootfs.store()), id);
     }
+}
+
+/// Several at the same time, as on a machine that starts: one makes the file system, the others find it.
+fn made_by_several(driver: Driver) {
+    let place = Place::new(driver);
+    let running: Vec<Running> =
+        (0..5).map(|_| start(&mut place.grootfs.command(&place.init))).collect();
+    for one in running {
+        assert_eq!(one.finish(TIME_LIMIT).success(), "");
+    }
+    place.check();
+}
+
+#[test]
+fn privileged_made_by_several_overlay_xfs() {
+    made_by_several(Driver::OverlayXfs);
+}
+
+#[test]
+fn privileged_made_by_several_btrfs() {
+    made_by_several(Driver::Btrfs);
+}
+
+/// The loop device goes around the cache of the file system below.
+#[test]
+fn privileged_direct_io() {
+    let place = Place::new(Driver::Btrfs);
+    let direct = || {
+        let device = place.loop_devices().remove(0);
+        let name = device.file_name().unwrap().to_str().unwrap().to_owned();
+        fs::read_to_string(format!("/sys/block/{name}/loop/dio")).unwrap().trim() == "1"
+    };
+    place.grootfs.ok(&place.init);
+    assert!(!direct());
+    place.unmount();
+    place.grootfs.ok(&[&place.init[..], &["--with-direct-io"]].concat());
+    assert!(direct());
+    place.check();
 }
 
 /// A larger size, while it is in use and after a reboot: everything in it stays, and there is more room.

@@ -4,13 +4,22 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-use testkit::command::{run, start};
+use testkit::command::{Grootfs, run, start};
 use testkit::image::Image;
 use testkit::layer::Layer;
 
 use crate::fixture::{Driver, Fixture, assert_contains, two_layers};
 
-on_both_drivers!(unused_layers_go, thresholds, left_overs_go, with_create, stray_images);
+on_both_drivers!(
+    unused_layers_go,
+    thresholds,
+    left_overs_go,
+    with_create,
+    stray_images,
+    ignored_images,
+    keeps_what_was_used_last,
+    thresholds_that_are_never_reached,
+);
 
 fn unused_layers_go(fixture: &Fixture) {
     assert_eq!(fixture.grootfs.ok(&["clean"]), "clean completed\n");
@@ -141,4 +150,71 @@ fn stray_images(fixture: &Fixture) {
     assert_contains(&fixture.grootfs.ok(&["list"]), "images/stray");
     assert_eq!(fixture.grootfs.ok(&["delete", "stray"]), "Image stray deleted\n");
     assert!(fixture.names("images").is_empty());
+}
+
+/// The program with a configuration file, whose section `clean` this is.
+fn configured(fixture: &Fixture, clean: &str) -> Grootfs {
+    let file = fixture.scratch("config.yml");
+    fs::write(&file, format!("clean:\n{clean}")).unwrap();
+    fixture.grootfs.clone().with(&["--config", file.to_str().unwrap()])
+}
+
+/// The line of a dry run that tells of a layer.
+#[track_caller]
+fn line_of<'a>(text: &'a str, layer: &str) -> &'a str {
+    text.lines().find(|line| line.contains(layer)).unwrap_or_else(|| panic!("{layer}: {text}"))
+}
+
+/// Two images of one layer each, made and deleted: their arguments and layers.
+fn two_unused(fixture: &Fixture) -> [(String, String); 2] {
+    [1, 2].map(|number| {
+        let image = Image::new().layer(&Layer::new().file("f", [number; 5000]));
+        let (url, _) = fixture.oci(&format!("image-{number}"), &image);
+        fixture.create(&url, "x");
+        fixture.grootfs.ok(&["delete", "x"]);
+        (url, image.chain_ids()[0].clone())
+    })
+}
+
+fn ignored_images(fixture: &Fixture) {
+    let [(_, goes), (url, stays)] = two_unused(fixture);
+    let grootfs = configured(fixture, &format!("  ignore_images: [\"{url}\"]\n"));
+    let before = fixture.listing();
+    let text = grootfs.ok(&["clean", "--dry-run"]);
+    before.assert_same(&fixture.listing());
+    assert_contains(line_of(&text, &goes), "no image uses it");
+    assert_contains(line_of(&text, &stays), "has it, which clean.ignore_images names");
+    assert_contains(&text, "a clean would remove 1 of 2 layers");
+    assert_eq!(grootfs.ok(&["clean"]), "clean completed\n");
+    assert_eq!(fixture.names("volumes"), [stays]);
+    assert_eq!(fixture.grootfs.ok(&["clean"]), "clean completed\n");
+    assert_eq!(fixture.names("volumes"), [""; 0]);
+}
+
+fn keeps_what_was_used_last(fixture: &Fixture) {
+    let [(url, used), (_, unused)] = two_unused(fixture);
+    let hour_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+    for layer in [&used, &unused] {
+        let metadata = fixture.path(&format!("meta/volume-{layer}"));
+        fs::File::options().append(true).open(metadata).unwrap().set_modified(hour_ago).unwrap();
+    }
+    // The older one is used again.
+    fixture.create(&url, "x");
+    fixture.grootfs.ok(&["delete", "x"]);
+    let grootfs = configured(fixture, "  threshold_bytes: 6000\n  keep_recent: true\n");
+    let text = grootfs.ok(&["clean", "--dry-run"]);
+    assert_contains(line_of(&text, &unused), "no image uses it");
+    assert_contains(line_of(&text, &used), "the threshold is met without it");
+    assert_eq!(grootfs.ok(&["clean"]), "clean completed\n");
+    assert_eq!(fixture.names("volumes"), [used]);
+}
+
+fn thresholds_that_are_never_reached(fixture: &Fixture) {
+    let grootfs =
+        configured(fixture, "  threshold_bytes: 999999999999\n").with(&["--log-level", "error"]);
+    for command in ["clean", "init-store"] {
+        let output = grootfs.run(&[command]);
+        assert_contains(&output.stderr, "nothing will ever be cleaned");
+        assert_eq!(output.code, Some(0), "{}", output.report());
+    }
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::layout::{GARBAGE, ImagePaths, Layout};
 use super::locks::{self, Patience};
-use super::{Doing, Error, Store, images, volumes};
+use super::{Doing, Error, Store, durability, images, volumes};
 use crate::driver::{Driver, Told};
 use crate::error::AtPath;
 use crate::interrupt::Interrupt;
@@ -207,13 +207,26 @@ impl Cleaner<'_> {
             // Left by an earlier clean that was killed; the layer has been pulled again since.
             garbage = format!("{GARBAGE}{}-{}", volumes::unique(), name.get(..64).unwrap_or(name));
         }
-        driver.retire_volume(name, &garbage)?;
+        match driver.retire_volume(name, &garbage) {
+            Err(error) if error.is_no_room() => return self.destroy_at_once(driver, name),
+            other => other?,
+        }
         match fs::rename(layout.volume_metadata(name), layout.volume_metadata(&garbage)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Ok(Err(error).at("rename", &layout.volume_metadata(name))?)
             }
             _ => Ok(()),
         }
+    }
+
+    /// Removes a volume under its own name: a full disk may have no room for another one. Where that takes several
+    /// steps, the volume first becomes one that no create trusts.
+    fn destroy_at_once(&self, driver: &dyn Driver, name: &str) -> Result<(), Error> {
+        let layout = &self.store.layout;
+        if !driver.stacks_volumes() {
+            durability::distrust(layout, name)?;
+        }
+        destroy(layout, driver, name)
     }
 
     /// Gives back what images had that are gone. The caller holds the lock, so none is being made.

@@ -8,13 +8,14 @@ use rustix::fs::{FallocateFlags, fallocate};
 use testkit::command::{Output, run};
 use testkit::image::Image;
 use testkit::layer::{Entry, Layer};
+use testkit::memory_cgroup::MemoryCgroup;
 use testkit::tree::Tree;
 
 use super::Before;
 use super::kills::{at_calls, calls_of, injected, reference};
 use crate::fixture::{Fixture, Spec, assert_contains, two_layers};
 
-on_both_drivers!(full_disk, errors, few_descriptors, little_memory, read_only);
+on_both_drivers!(full_disk, errors, few_descriptors, little_memory, killed_for_memory, read_only);
 
 /// What is left of the disk, from nothing to enough. On btrfs it is data that runs out first.
 const FREE: [u64; 7] = [0, 32 << 10, 128 << 10, 512 << 10, 1 << 20, 2 << 20, 16 << 20];
@@ -211,6 +212,34 @@ fn little_memory(fixture: &Fixture) {
         worked.push(made);
         before.assert_restored(fixture, &what);
     }
+    assert_eq!((worked.first(), worked.last()), (Some(&false), Some(&true)), "{worked:?}");
+}
+
+/// Who takes more than its control group has is killed, wherever it is. Where nobody can make a control group this
+/// says so and looks at nothing.
+fn killed_for_memory(fixture: &Fixture) {
+    let (url, _) = fixture.oci("image", &large_image());
+    let reference = reference(fixture, &url);
+    let before = Before::of(fixture);
+    let mut worked = Vec::new();
+    let mut left = 0;
+    for kibibytes in (512..8192).step_by(512).chain([64 << 10]) {
+        let what = format!("in {kibibytes} KiB");
+        let group = match MemoryCgroup::new(kibibytes << 10) {
+            Ok(group) => group,
+            Err(error) => return println!("killed for memory: not tested: {error}"),
+        };
+        let output = run(&mut group.command(&fixture.grootfs.command(&["create", &url, "x"])));
+        let reasons = ["memory", "resource temporarily unavailable"];
+        let made =
+            output.code.is_some() && assert_whole_or_clear(output, &reference, &reasons, &what);
+        left += usize::from(!made && !fixture.names("volumes").is_empty());
+        worked.push(made);
+        drop(group);
+        before.assert_restored(fixture, &what);
+    }
+    println!("killed for memory: {worked:?}, {left} times in the middle of a layer");
+    assert!(left > 0, "never killed in the middle of a layer");
     assert_eq!((worked.first(), worked.last()), (Some(&false), Some(&true)), "{worked:?}");
 }
 

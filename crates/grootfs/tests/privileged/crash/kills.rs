@@ -18,10 +18,21 @@ use super::chance::Chance;
 use super::{Before, number};
 use crate::fixture::{Fixture, Spec, two_layers};
 
-on_both_drivers!(cold_create, cached_create, delete, clean, limit);
+on_both_drivers!(
+    cold_create,
+    cached_create,
+    delete,
+    clean,
+    limit,
+    delete_without_room_for_names,
+    clean_without_room_for_names,
+);
 
 /// How many calls of a command are tried where nobody asks for more: a second or two.
 const SOME: usize = 12;
+
+/// A disk on which nothing can get a new name.
+const NO_ROOM_FOR_NAMES: &str = "--inject=/^rename:error=ENOSPC";
 
 /// One call of a command: its name, and the how many-th of this name in its thread.
 pub type Call = (String, usize);
@@ -46,9 +57,11 @@ pub fn injected_with_children(command: &Command, call: &Call, what: &str) -> Out
     traced(command, &["--output=/dev/null", &inject])
 }
 
-/// Runs a command that is killed at one of its calls; `None` when it was.
-pub fn killed_at(command: &Command, call: &Call) -> Option<Output> {
-    let output = injected(command, call, "signal=KILL");
+/// Runs a command that is killed at one of its calls, while more may happen to it; `None` when it was killed.
+fn killed_at(command: &Command, call: &Call, more: &[&str]) -> Option<Output> {
+    let inject = format!("--inject={}:signal=KILL:when={}", call.0, call.1);
+    let options = [&["--detach-on=execve", "--output=/dev/null"], more, &[&inject]].concat();
+    let output = traced(command, &options);
     output.code.is_some().then_some(output)
 }
 
@@ -136,7 +149,7 @@ fn killed_creates(fixture: &Fixture, test: &str, url: &str, reference: &Tree, be
     before.assert_restored(fixture, test);
     at_calls(test, &calls, SOME, |call| {
         let what = format!("{test} killed at {call:?}");
-        let lived = killed_at(&victim, call);
+        let lived = killed_at(&victim, call, &[]);
         if let Some(output) = &lived {
             assert_eq!(output.code, Some(0), "{what}: {}", output.report());
         }
@@ -155,17 +168,26 @@ fn killed_creates(fixture: &Fixture, test: &str, url: &str, reference: &Tree, be
 }
 
 fn delete(fixture: &Fixture) {
+    killed_deletes(fixture, "delete", &[]);
+}
+
+fn delete_without_room_for_names(fixture: &Fixture) {
+    killed_deletes(fixture, "delete without room for names", &[NO_ROOM_FOR_NAMES]);
+}
+
+fn killed_deletes(fixture: &Fixture, test: &str, more: &[&str]) {
     let (url, _) = fixture.oci("image", &two_layers());
     let reference = reference(fixture, &url);
     fixture.create(&url, "keeps-the-layers");
     let before = Before::of(fixture);
     let victim = fixture.grootfs.command(&["delete", "victim"]);
     fixture.create(&url, "victim");
-    let calls = calls_of(&victim, &[]);
-    at_calls("delete", &calls, SOME, |call| {
-        let what = format!("delete killed at {call:?}");
+    let calls = calls_of(&victim, more);
+    assert!(!fixture.path("images/victim").exists(), "{test} deletes nothing");
+    at_calls(test, &calls, SOME, |call| {
+        let what = format!("{test} killed at {call:?}");
         fixture.create(&url, "victim");
-        let lived = killed_at(&victim, call);
+        let lived = killed_at(&victim, call, more);
         assert_next_works(fixture, &url, &reference, &what);
         let again = fixture.grootfs.ok(&["delete", "victim"]);
         let gone = "Image `victim` not found. Skipping delete.\n";
@@ -184,6 +206,14 @@ fn delete(fixture: &Fixture) {
 }
 
 fn clean(fixture: &Fixture) {
+    killed_cleans(fixture, "clean", &[]);
+}
+
+fn clean_without_room_for_names(fixture: &Fixture) {
+    killed_cleans(fixture, "clean without room for names", &[NO_ROOM_FOR_NAMES]);
+}
+
+fn killed_cleans(fixture: &Fixture, test: &str, more: &[&str]) {
     let (url, _) = fixture.oci("image", &two_layers());
     let reference = reference(fixture, &url);
     let before = Before::of(fixture);
@@ -193,11 +223,12 @@ fn clean(fixture: &Fixture) {
         fixture.grootfs.ok(&["delete", "old"]);
     };
     make_garbage();
-    let calls = calls_of(&victim, &[]);
-    at_calls("clean", &calls, SOME, |call| {
-        let what = format!("clean killed at {call:?}");
+    let calls = calls_of(&victim, more);
+    assert_eq!(fixture.names("volumes"), [""; 0], "{test} removes nothing");
+    at_calls(test, &calls, SOME, |call| {
+        let what = format!("{test} killed at {call:?}");
         make_garbage();
-        let lived = killed_at(&victim, call);
+        let lived = killed_at(&victim, call, more);
         if let Some(output) = &lived {
             assert_eq!(output.stdout, "clean completed\n", "{what}: {}", output.report());
         }
@@ -223,7 +254,7 @@ fn limit(fixture: &Fixture) {
         let what = format!("limit killed at {call:?}");
         fixture.grootfs.ok(&["delete", "victim"]);
         fixture.create(&url, "victim");
-        let lived = killed_at(&victim, call);
+        let lived = killed_at(&victim, call, &[]);
         assert_next_works(fixture, &url, &reference, &what);
         fixture.grootfs.ok(&["delete", "next"]);
         let again = fixture.grootfs.run(&arguments);

@@ -24,6 +24,7 @@ use crate::fixture::Fixture;
 
 mod chance;
 mod faults;
+mod full;
 mod kills;
 mod power;
 mod soak;
