@@ -49,7 +49,7 @@ garden\t''"
 complete -c grootfs -n "__fish_grootfs_needs_command" -l progress -d 'auto: one line of a terminal on standard error; plain: a line every few seconds; none' -r -f
 complete -c grootfs -n "__fish_grootfs_needs_command" -l quiet -d 'No progress and no warnings; what is asked for is printed all the same'
 complete -c grootfs -n "__fish_grootfs_needs_command" -s v -l version -d 'Print the version'
-complete -c grootfs -n "__fish_grootfs_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c grootfs -n "__fish_grootfs_needs_command" -s h -l help -d 'Print help'
 complete -c grootfs -n "__fish_grootfs_needs_command" -f -a "init-store" -d 'Makes a store'
 complete -c grootfs -n "__fish_grootfs_needs_command" -f -a "delete-store" -d 'Takes a store away with all that is in it'
 complete -c grootfs -n "__fish_grootfs_needs_command" -f -a "create" -d 'Makes a root file system from an image'
@@ -94,7 +94,7 @@ garden\t''"
 complete -c grootfs -n "__fish_grootfs_using_subcommand init-store" -l progress -d 'auto: one line of a terminal on standard error; plain: a line every few seconds; none' -r -f
 complete -c grootfs -n "__fish_grootfs_using_subcommand init-store" -l with-direct-io -d 'Lets that file system go round the page cache of the one below'
 complete -c grootfs -n "__fish_grootfs_using_subcommand init-store" -l quiet -d 'No progress and no warnings; what is asked for is printed all the same'
-complete -c grootfs -n "__fish_grootfs_using_subcommand init-store" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c grootfs -n "__fish_grootfs_using_subcommand init-store" -s h -l help -d 'Print help'
 complete -c grootfs -n "__fish_grootfs_using_subcommand delete-store" -l config -d 'Configuration file (YAML); flags win over it' -r -F
 complete -c grootfs -n "__fish_grootfs_using_subcommand delete-store" -l store -d 'Directory of the store [default: /var/lib/grootfs]' -r -f -a "(__fish_complete_directories)"
 complete -c grootfs -n "__fish_grootfs_using_subcommand delete-store" -l driver -d 'btrfs or overlay-xfs [default: what the store was made with; init-store: overlay-xfs]' -r -f -a "btrfs\t''
@@ -120,7 +120,7 @@ garden\t''"
 complete -c grootfs -n "__fish_grootfs_using_subcommand delete-store" -l progress -d 'auto: one line of a terminal on standard error; plain: a line every few seconds; none' -r -f
 complete -c grootfs -n "__fish_grootfs_using_subcommand delete-store" -l with-backing-file -d 'Removes the file of the store\'s own file system too'
 complete -c grootfs -n "__fish_grootfs_using_subcommand delete-store" -l quiet -d 'No progress and no warnings; what is asked for is printed all the same'
-complete -c grootfs -n "__fish_grootfs_using_subcommand delete-store" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c grootfs -n "__fish_grootfs_using_subcommand delete-store" -s h -l help -d 'Print help'
 complete -c grootfs -n "__fish_grootfs_using_subcommand create" -l disk-limit-size-bytes -d 'Hard limit of the root file system in bytes; 0 for none' -r -f
 complete -c grootfs -n "__fish_grootfs_using_subcommand create" -l inode-limit -d 'Most files, directories and links that may be made in it, 0 for any number (overlay-xfs only)' -r -f
 complete -c grootfs -n "__fish_grootfs_using_subcommand create" -l threshold-bytes -d 'Bytes of layers from which on a clean begins' -r -f
@@ -163,7 +163,7 @@ complete -c grootfs -n "__fish_grootfs_using_subcommand create" -l config-json -
 complete -c grootfs -n "__fish_grootfs_using_subcommand create" -l force -d 'Lets --bundle replace a config.json that is there'
 complete -c grootfs -n "__fish_grootfs_using_subcommand create" -l skip-layer-validation -d 'Leaves digests and sizes of layers unchecked (oci: images only)'
 complete -c grootfs -n "__fish_grootfs_using_subcommand create" -l quiet -d 'No progress and no warnings; what is asked for is printed all the same'
-complete -c grootfs -n "__fish_grootfs_using_subcommand create" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c grootfs -n "__fish_grootfs_using_subcommand create" -s h -l help -d 'Print help'
 complete -c grootfs -n "__fish_grootfs_using_subcommand pull" -l insecure-registry -d 'host or host:port of a registry without a valid certificate or without TLS, may be repeated' -r -f
 complete -c grootfs -n "__fish_grootfs_using_subcommand pull" -l username -d 'User name at the registry [default: $GROOTFS_USERNAME, or what docker or podman login saved]' -r -f
 complete -c grootfs -n "__fish_grootfs_using_subcommand pull" -l password -d 'Password at the registry; others see it in the process list, so prefer the next one' -r -f
@@ -194,7 +194,7 @@ garden\t''"
 complete -c grootfs -n "__fish_grootfs_using_subcommand pull" -l progress -d 'auto: one line of a terminal on standard error; plain: a line every few seconds; none' -r -f
 complete -c grootfs -n "__fish_grootfs_using_subcommand pull" -l skip-layer-validation -d 'Leaves digests and sizes of layers unchecked (oci: images only)'
 complete -c grootfs -n "__fish_grootfs_using_subcommand pull" -l quiet -d 'No progress and no warnings; what is asked for is printed all the same'
-complete -c grootfs -n "__fish_grootfs_using_subcommand pull" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c grootfs -n "__fish_grootfs_using_subcommand pull" -s h -l help -d 'Print help'
 complete -c grootfs -n "__fish_grootfs_using_subcommand delete" -l config -d 'Configuration file (YAML); flags win over it' -r -F
 complete -c grootfs -n "__fish_grootfs_using_subcommand delete" -l store -d 'Directory of the store [default: /var/lib/grootfs]' -r -f -a "(__fish_complete_directories)"
 complete -c grootfs -n "__fish_grootfs_using_subcommand delete" -l driver -d 'btrfs or overlay-xfs [default: what the store was made with; init-store: overlay-xfs]' -r -f -a "btrfs\t''
@@ -219,7 +219,7 @@ complete -c grootfs -n "__fish_grootfs_using_subcommand delete" -l compat -d 'Wh
 garden\t''"
 complete -c grootfs -n "__fish_grootfs_using_subcommand delete" -l progress -d 'auto: one line of a terminal on standard error; plain: a line every few seconds; none' -r -f
 complete -c grootfs -n "__fish_grootfs_using_subcommand delete" -l quiet -d 'No progress and no warnings; what is asked for is printed all the same'
-complete -c grootfs -n "__fish_grootfs_using_subcommand delete" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c grootfs -n "__fish_grootfs_using_subcommand delete" -s h -l help -d 'Print help'
 complete -c grootfs -n "__fish_grootfs_using_subcommand stats" -l config -d 'Configuration file (YAML); flags win over it' -r -F
 complete -c grootfs -n "__fish_grootfs_using_subcommand stats" -l store -d 'Directory of the store [default: /var/lib/grootfs]' -r -f -a "(__fish_complete_directories)"
 complete -c grootfs -n "__fish_grootfs_using_subcommand stats" -l driver -d 'btrfs or overlay-xfs [default: what the store was made with; init-store: overlay-xfs]' -r -f -a "btrfs\t''
@@ -245,7 +245,7 @@ garden\t''"
 complete -c grootfs -n "__fish_grootfs_using_subcommand stats" -l progress -d 'auto: one line of a terminal on standard error; plain: a line every few seconds; none' -r -f
 complete -c grootfs -n "__fish_grootfs_using_subcommand stats" -l all -d 'Tells of all root file systems, a line each'
 complete -c grootfs -n "__fish_grootfs_using_subcommand stats" -l quiet -d 'No progress and no warnings; what is asked for is printed all the same'
-complete -c grootfs -n "__fish_grootfs_using_subcommand stats" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c grootfs -n "__fish_grootfs_using_subcommand stats" -s h -l help -d 'Print help'
 complete -c grootfs -n "__fish_grootfs_using_subcommand limit" -l disk-limit-size-bytes -d 'New limit in bytes, 0 for none; the root file system keeps what it holds' -r -f
 complete -c grootfs -n "__fish_grootfs_using_subcommand limit" -l inode-limit -d 'New limit of files, directories and links, 0 for none (overlay-xfs only)' -r -f
 complete -c grootfs -n "__fish_grootfs_using_subcommand limit" -l config -d 'Configuration file (YAML); flags win over it' -r -F
@@ -273,7 +273,7 @@ garden\t''"
 complete -c grootfs -n "__fish_grootfs_using_subcommand limit" -l progress -d 'auto: one line of a terminal on standard error; plain: a line every few seconds; none' -r -f
 complete -c grootfs -n "__fish_grootfs_using_subcommand limit" -l exclude-image-from-quota -d 'Lets the limit count only what is written, not the image'
 complete -c grootfs -n "__fish_grootfs_using_subcommand limit" -l quiet -d 'No progress and no warnings; what is asked for is printed all the same'
-complete -c grootfs -n "__fish_grootfs_using_subcommand limit" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c grootfs -n "__fish_grootfs_using_subcommand limit" -s h -l help -d 'Print help'
 complete -c grootfs -n "__fish_grootfs_using_subcommand df" -l config -d 'Configuration file (YAML); flags win over it' -r -F
 complete -c grootfs -n "__fish_grootfs_using_subcommand df" -l store -d 'Directory of the store [default: /var/lib/grootfs]' -r -f -a "(__fish_complete_directories)"
 complete -c grootfs -n "__fish_grootfs_using_subcommand df" -l driver -d 'btrfs or overlay-xfs [default: what the store was made with; init-store: overlay-xfs]' -r -f -a "btrfs\t''
@@ -299,7 +299,7 @@ garden\t''"
 complete -c grootfs -n "__fish_grootfs_using_subcommand df" -l progress -d 'auto: one line of a terminal on standard error; plain: a line every few seconds; none' -r -f
 complete -c grootfs -n "__fish_grootfs_using_subcommand df" -l json -d 'One JSON object, for programs'
 complete -c grootfs -n "__fish_grootfs_using_subcommand df" -l quiet -d 'No progress and no warnings; what is asked for is printed all the same'
-complete -c grootfs -n "__fish_grootfs_using_subcommand df" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c grootfs -n "__fish_grootfs_using_subcommand df" -s h -l help -d 'Print help'
 complete -c grootfs -n "__fish_grootfs_using_subcommand clean" -l threshold-bytes -d 'Bytes of layers below which nothing is removed' -r -f
 complete -c grootfs -n "__fish_grootfs_using_subcommand clean" -l config -d 'Configuration file (YAML); flags win over it' -r -F
 complete -c grootfs -n "__fish_grootfs_using_subcommand clean" -l store -d 'Directory of the store [default: /var/lib/grootfs]' -r -f -a "(__fish_complete_directories)"
@@ -327,7 +327,7 @@ complete -c grootfs -n "__fish_grootfs_using_subcommand clean" -l progress -d 'a
 complete -c grootfs -n "__fish_grootfs_using_subcommand clean" -l keep-recent -d 'Removes only as much as the threshold asks for, least recently used layers first'
 complete -c grootfs -n "__fish_grootfs_using_subcommand clean" -l dry-run -d 'Says what would go and what would stay, and why; removes nothing'
 complete -c grootfs -n "__fish_grootfs_using_subcommand clean" -l quiet -d 'No progress and no warnings; what is asked for is printed all the same'
-complete -c grootfs -n "__fish_grootfs_using_subcommand clean" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c grootfs -n "__fish_grootfs_using_subcommand clean" -s h -l help -d 'Print help'
 complete -c grootfs -n "__fish_grootfs_using_subcommand check" -l config -d 'Configuration file (YAML); flags win over it' -r -F
 complete -c grootfs -n "__fish_grootfs_using_subcommand check" -l store -d 'Directory of the store [default: /var/lib/grootfs]' -r -f -a "(__fish_complete_directories)"
 complete -c grootfs -n "__fish_grootfs_using_subcommand check" -l driver -d 'btrfs or overlay-xfs [default: what the store was made with; init-store: overlay-xfs]' -r -f -a "btrfs\t''
@@ -355,7 +355,7 @@ complete -c grootfs -n "__fish_grootfs_using_subcommand check" -l repair -d 'Men
 complete -c grootfs -n "__fish_grootfs_using_subcommand check" -l verify -d 'Looks at the files of layers too, not only at what is written about them'
 complete -c grootfs -n "__fish_grootfs_using_subcommand check" -l json -d 'One JSON object, for programs'
 complete -c grootfs -n "__fish_grootfs_using_subcommand check" -l quiet -d 'No progress and no warnings; what is asked for is printed all the same'
-complete -c grootfs -n "__fish_grootfs_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c grootfs -n "__fish_grootfs_using_subcommand check" -s h -l help -d 'Print help'
 complete -c grootfs -n "__fish_grootfs_using_subcommand list" -l config -d 'Configuration file (YAML); flags win over it' -r -F
 complete -c grootfs -n "__fish_grootfs_using_subcommand list" -l store -d 'Directory of the store [default: /var/lib/grootfs]' -r -f -a "(__fish_complete_directories)"
 complete -c grootfs -n "__fish_grootfs_using_subcommand list" -l driver -d 'btrfs or overlay-xfs [default: what the store was made with; init-store: overlay-xfs]' -r -f -a "btrfs\t''
@@ -382,7 +382,7 @@ complete -c grootfs -n "__fish_grootfs_using_subcommand list" -l progress -d 'au
 complete -c grootfs -n "__fish_grootfs_using_subcommand list" -l long -d 'A table: image, time, layers, limit, what was written'
 complete -c grootfs -n "__fish_grootfs_using_subcommand list" -l json -d 'A JSON object a line, for programs'
 complete -c grootfs -n "__fish_grootfs_using_subcommand list" -l quiet -d 'No progress and no warnings; what is asked for is printed all the same'
-complete -c grootfs -n "__fish_grootfs_using_subcommand list" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c grootfs -n "__fish_grootfs_using_subcommand list" -s h -l help -d 'Print help'
 complete -c grootfs -n "__fish_grootfs_using_subcommand doctor" -l config -d 'Configuration file (YAML); flags win over it' -r -F
 complete -c grootfs -n "__fish_grootfs_using_subcommand doctor" -l store -d 'Directory of the store [default: /var/lib/grootfs]' -r -f -a "(__fish_complete_directories)"
 complete -c grootfs -n "__fish_grootfs_using_subcommand doctor" -l driver -d 'btrfs or overlay-xfs [default: what the store was made with; init-store: overlay-xfs]' -r -f -a "btrfs\t''
@@ -408,7 +408,7 @@ garden\t''"
 complete -c grootfs -n "__fish_grootfs_using_subcommand doctor" -l progress -d 'auto: one line of a terminal on standard error; plain: a line every few seconds; none' -r -f
 complete -c grootfs -n "__fish_grootfs_using_subcommand doctor" -l json -d 'A JSON object a line, for programs'
 complete -c grootfs -n "__fish_grootfs_using_subcommand doctor" -l quiet -d 'No progress and no warnings; what is asked for is printed all the same'
-complete -c grootfs -n "__fish_grootfs_using_subcommand doctor" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c grootfs -n "__fish_grootfs_using_subcommand doctor" -s h -l help -d 'Print help'
 complete -c grootfs -n "__fish_grootfs_using_subcommand capacity" -l config -d 'Configuration file (YAML); flags win over it' -r -F
 complete -c grootfs -n "__fish_grootfs_using_subcommand capacity" -l store -d 'Directory of the store [default: /var/lib/grootfs]' -r -f -a "(__fish_complete_directories)"
 complete -c grootfs -n "__fish_grootfs_using_subcommand capacity" -l driver -d 'btrfs or overlay-xfs [default: what the store was made with; init-store: overlay-xfs]' -r -f -a "btrfs\t''
@@ -433,7 +433,7 @@ complete -c grootfs -n "__fish_grootfs_using_subcommand capacity" -l compat -d '
 garden\t''"
 complete -c grootfs -n "__fish_grootfs_using_subcommand capacity" -l progress -d 'auto: one line of a terminal on standard error; plain: a line every few seconds; none' -r -f
 complete -c grootfs -n "__fish_grootfs_using_subcommand capacity" -l quiet -d 'No progress and no warnings; what is asked for is printed all the same'
-complete -c grootfs -n "__fish_grootfs_using_subcommand capacity" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c grootfs -n "__fish_grootfs_using_subcommand capacity" -s h -l help -d 'Print help'
 complete -c grootfs -n "__fish_grootfs_using_subcommand config" -l config -d 'Configuration file (YAML); flags win over it' -r -F
 complete -c grootfs -n "__fish_grootfs_using_subcommand config" -l store -d 'Directory of the store [default: /var/lib/grootfs]' -r -f -a "(__fish_complete_directories)"
 complete -c grootfs -n "__fish_grootfs_using_subcommand config" -l driver -d 'btrfs or overlay-xfs [default: what the store was made with; init-store: overlay-xfs]' -r -f -a "btrfs\t''
@@ -458,7 +458,7 @@ complete -c grootfs -n "__fish_grootfs_using_subcommand config" -l compat -d 'Wh
 garden\t''"
 complete -c grootfs -n "__fish_grootfs_using_subcommand config" -l progress -d 'auto: one line of a terminal on standard error; plain: a line every few seconds; none' -r -f
 complete -c grootfs -n "__fish_grootfs_using_subcommand config" -l quiet -d 'No progress and no warnings; what is asked for is printed all the same'
-complete -c grootfs -n "__fish_grootfs_using_subcommand config" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c grootfs -n "__fish_grootfs_using_subcommand config" -s h -l help -d 'Print help'
 
 # Images: a kind and a path behind it, or a path.
 function __fish_grootfs_images

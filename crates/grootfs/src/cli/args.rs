@@ -93,7 +93,8 @@ pub struct Global {
         global = true,
         value_name = "HOW",
         default_value = "auto",
-        hide_default_value = true
+        hide_default_value = true,
+        hide_possible_values = true
     )]
     pub progress: Mode,
     /// No progress and no warnings; what is asked for is printed all the same

@@ -317,7 +317,8 @@ fn text(now: Duration, level: Level, message: &str, data: &Data, coloured: bool)
         seconds % 60,
         level.name(),
     );
-    for (key, value) in data {
+    // What is nested is for programs, and stands in each line of its session.
+    for (key, value) in data.iter().filter(|(_, value)| !value.is_array() && !value.is_object()) {
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         let value = value.escape_debug().to_string();
         let value = value.replace("\\\"", "\"").replace("\\'", "'");

@@ -37,9 +37,13 @@ pub fn said() -> Said {
         error: io_error(rustix::io::Errno::NOSPC),
     };
 
-    for holder in [Some(4711), None] {
+    for (key, holder) in [
+        ("global-groot-lock", Some(4711)),
+        ("global-groot-lock", None),
+        ("/srv/groot/images/web-1", Some(4711)),
+    ] {
         let after = Duration::from_secs(60);
-        let error = store::Error::LockTimeout { key: "global-groot-lock".into(), after, holder };
+        let error = store::Error::LockTimeout { key: key.into(), after, holder };
         say(&mut said, "lock-timeout", &in_store(error));
     }
     let lock = |source| store::Error::Lock { key: "global-groot-lock".into(), source };
