@@ -139,7 +139,7 @@ class Bench:
         deleted = tool.delete("cold")
         if deleted:
             measure.timed(deleted, self.output)
-        os.sync()
+        self.write_out()
         removal = tool.clean()
         if title and tool.filesystem and "cp" not in tool.name:
             self.measure(title, removed_by(tool, removal), removal, tool.daemon)
@@ -150,7 +150,11 @@ class Bench:
     def settle(self):
         """What was written or removed before is nobody's cost any more."""
         tools.quiet("btrfs", "subvolume", "sync", f"{self.given.room}/btrfs")
-        os.sync()
+        self.write_out()
+
+    def write_out(self):
+        """Not all that other work on the machine has written."""
+        tools.quiet("sync", "--file-system", f"{self.given.room}/xfs", f"{self.given.room}/btrfs")
 
     # Commands with a store in which everything is there.
 
