@@ -183,7 +183,8 @@ class Ctr(Tool):
 
     def __init__(self, name, place, filesystem, registry, snapshotter, address, daemon):
         super().__init__(name, place, filesystem, registry)
-        self.run, self.daemon = ["ctr", "--address", address], daemon
+        # Names of containers are those of a namespace.
+        self.run, self.daemon = ["ctr", "--address", address, "--namespace", filesystem], daemon
         self.snapshotter = ["--snapshotter", snapshotter]
         self.image = None
 
