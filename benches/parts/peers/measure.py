@@ -1,5 +1,6 @@
 """One run of some commands: how long, how much CPU, how much memory, how many system calls."""
 
+import functools
 import os
 import shutil
 import signal
@@ -37,11 +38,18 @@ class Daemon:
             return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
 
 
+@functools.cache
+def place_of(program):
+    """Looked for once: that is not to be measured."""
+    place = shutil.which(program)
+    if place is None:
+        raise Failed(f"there is no {program}")
+    return place
+
+
 def start(argv, output):
     """Starts a program as cheaply as possible; both outputs go to a file."""
-    program = shutil.which(argv[0])
-    if program is None:
-        raise Failed(f"there is no {argv[0]}")
+    program = place_of(argv[0])
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     actions = [(os.POSIX_SPAWN_OPEN, 1, output, flags, 0o600), (os.POSIX_SPAWN_DUP2, 1, 2)]
     return os.posix_spawn(program, argv, os.environ, file_actions=actions)
