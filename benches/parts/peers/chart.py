@@ -27,7 +27,7 @@ def panels(tables):
     cached = tables.get("Cached create", {})
     rows = [(name, row["wall"]) for name, row in cached.items()]
     if rows:
-        yield "Cached create of debian", rows
+        yield "Cached create of busybox", rows
 
 
 def color(name):

@@ -19,8 +19,9 @@ from results import Results
 AT_ONCE = 8
 IN_ALL = 200
 
-# The image of the rows with everything there, and how many times more rounds they have: they are short.
-CACHED = "debian"
+# The image of the rows with everything there: a small one, as snapshots of larger ones slow btrfs down with each
+# that is there (benches/snapshots). And how many times more rounds they have: they are short.
+CACHED = "busybox"
 MORE = 5
 
 
@@ -209,6 +210,8 @@ class Bench:
     # Several at once.
 
     def at_once(self):
+        # First: the removal of the others' images takes their containers too.
+        self.rates()
         same = [self.image("eight-1")] * AT_ONCE
         different = [self.image(f"eight-{number}") for number in range(1, AT_ONCE + 1)]
         title = "Cold creates at once"
@@ -217,7 +220,6 @@ class Bench:
             for tool in rows:
                 for name, images in (("one", same[:1]), ("8 of one image", same), ("8 of 8 images", different)):
                     self.creates(title, tool, name, images)
-        self.rates()
         self.results.save()
 
     def creates(self, title, tool, name, images):
@@ -230,7 +232,6 @@ class Bench:
         self.results.add(title, f"{tool.name}, {name}", wall, cpu)
         for number in range(len(images)):
             measure.timed(tool.delete(f"c-{number}"), self.output)
-        # The image that the cached rows use stays, where a root keeps it.
         for image in set(images):
             if isinstance(tool, tools.Ctr):
                 tool.image = f"layout/{image.name}:latest"
@@ -239,12 +240,11 @@ class Bench:
     def rates(self):
         title = f"Cached creates, {AT_ONCE} at a time (ms each)"
         for tool in self.some(title, self.tools):
-            image = self.image("eight-1")
+            image = self.image(CACHED)
             if not tool.cached(image, "x"):
                 continue
+            self.fill(tool, 0)
             say(f"{title}: {tool.name}")
-            tool.prepare(image, "layout")
-            tool.bring_in(image)
             many = IN_ALL if isinstance(tool, (tools.Grootfs, tools.Nothing)) else AT_ONCE * 3
             for round in range(self.given.rounds):
                 jobs = [one(tool.cached(image, f"a-{round}-{number}")) for number in range(many)]
