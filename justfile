@@ -39,6 +39,8 @@ bench:
     benches/cached-create
     benches/limits
     benches/mapped-create
+    benches/peers
+    benches/snapshots
     benches/scale
     benches/unpack-memory
     benches/unpack

@@ -80,10 +80,22 @@ image_big() {
 }
 
 image_layers() {
+    many_layers layers 60
+}
+
+# many_layers NAME COUNT
+many_layers() {
     local number
-    for ((number = 1; number <= 60; number++)); do
+    for ((number = 1; number <= $2; number++)); do
         write_files "$room/tree/app/$number" "$((number * 100))" "$((number * 100 + 99))" 20 100 7000
-        add_layer layers "$number"
+        add_layer "$1" "$number"
     done
-    complete layers 6000 '60 layers with 100 small files each'
+    complete "$1" "$(($2 * 100))" "$2 layers with 100 small files each"
+}
+
+# one_of_many NAME NUMBER: 2,000 small files, others for each number.
+one_of_many() {
+    write_files "$room/tree/app" "$(($2 * 10000))" "$(($2 * 10000 + 1999))" 20 100 7000
+    add_layer "$1" 1
+    complete "$1" 2000 '2,000 small files'
 }
