@@ -22,7 +22,7 @@ const TOOLS: [(&str, &str); 4] = [
     // Root is there already.
     ("sudo", "exec \"$@\""),
     // What it would build is there already.
-    ("cargo", "[[ \"$*\" == 'build --release --locked' ]]"),
+    ("cargo", "[[ \"$*\" == 'build --release --locked'* ]]"),
     (
         "registry-at",
         "printf 'version: 0.1\\nstorage: {filesystem: {rootdirectory: /var/lib/registry}}\\nhttp: {addr: \"%s\"}\\n' \"$1\" \
