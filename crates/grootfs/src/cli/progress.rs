@@ -22,7 +22,7 @@ const COLUMNS: usize = 80;
 pub enum Mode {
     /// One line of a terminal; nothing elsewhere.
     Auto,
-    /// A line every few seconds.
+    /// A line every few seconds, and one at the end.
     Plain,
     /// Not at all.
     None,
@@ -132,6 +132,10 @@ fn show(counts: &Counts, terminal: bool) {
     }
     if terminal && drawn {
         let _ = io::stderr().write_all(b"\r\x1b[K");
+    }
+    // A log keeps what came in, however quickly.
+    if !terminal && counts.layers.load(Ordering::Relaxed) > 0 {
+        let _ = io::stderr().write_all((line(counts, begin.elapsed()) + "\n").as_bytes());
     }
 }
 

@@ -7,6 +7,8 @@
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export PATH
 umask 022
+exchange='' scratch='' port0='' port1=''
+# shellcheck source=/dev/null
 . "${0%/*}/settings"
 shared=/run/exchange
 
