@@ -161,7 +161,7 @@ complete -c grootfs -n "__fish_grootfs_using_subcommand create" -l with-mount -d
 complete -c grootfs -n "__fish_grootfs_using_subcommand create" -l without-mount -d 'Leaves mounting to the runtime'
 complete -c grootfs -n "__fish_grootfs_using_subcommand create" -l config-json -d 'Prints that config.json, in place of the usual line'
 complete -c grootfs -n "__fish_grootfs_using_subcommand create" -l force -d 'Lets --bundle replace a config.json that is there'
-complete -c grootfs -n "__fish_grootfs_using_subcommand create" -l skip-layer-validation -d 'Leaves digests and sizes of layers unchecked (oci: images only)'
+complete -c grootfs -n "__fish_grootfs_using_subcommand create" -l skip-layer-validation -d 'Takes layers with other digests and sizes than the image names (oci: images only)'
 complete -c grootfs -n "__fish_grootfs_using_subcommand create" -l quiet -d 'No progress and no warnings; what is asked for is printed all the same'
 complete -c grootfs -n "__fish_grootfs_using_subcommand create" -s h -l help -d 'Print help'
 complete -c grootfs -n "__fish_grootfs_using_subcommand pull" -l insecure-registry -d 'host or host:port of a registry without a valid certificate or without TLS, may be repeated' -r -f
@@ -192,7 +192,7 @@ complete -c grootfs -n "__fish_grootfs_using_subcommand pull" -l metron-endpoint
 complete -c grootfs -n "__fish_grootfs_using_subcommand pull" -l compat -d 'Which original is followed where they differ: v0.30 or garden [default: v0.30]' -r -f -a "v0.30\t''
 garden\t''"
 complete -c grootfs -n "__fish_grootfs_using_subcommand pull" -l progress -d 'auto: one line of a terminal on standard error; plain: a line every few seconds; none' -r -f
-complete -c grootfs -n "__fish_grootfs_using_subcommand pull" -l skip-layer-validation -d 'Leaves digests and sizes of layers unchecked (oci: images only)'
+complete -c grootfs -n "__fish_grootfs_using_subcommand pull" -l skip-layer-validation -d 'Takes layers with other digests and sizes than the image names (oci: images only)'
 complete -c grootfs -n "__fish_grootfs_using_subcommand pull" -l quiet -d 'No progress and no warnings; what is asked for is printed all the same'
 complete -c grootfs -n "__fish_grootfs_using_subcommand pull" -s h -l help -d 'Print help'
 complete -c grootfs -n "__fish_grootfs_using_subcommand delete" -l config -d 'Configuration file (YAML); flags win over it' -r -F

@@ -157,8 +157,10 @@ impl Puller<'_> {
             self.look_like_below(&unpacked.name, &unpacked.filled.undescribed, &below)
         };
         let published = published.and_then(|()| {
+            // Also where nobody asked for a check: then it may stand for layers that are checked.
+            let is_true = unpacked.filled.is_true;
             let diff_id = match &layer.identity {
-                Identity::DiffId(diff_id) if layer.verify => Some(diff_id.to_string()),
+                Identity::DiffId(diff_id) if is_true => Some(diff_id.to_string()),
                 _ => None,
             };
             let in_volume = |source| Error::Volume { blob: layer.blob.clone(), source };
@@ -167,7 +169,7 @@ impl Puller<'_> {
                 opaque_for_users: unpacked.filled.opaque_for_users,
                 blobs: layer.proof.iter().cloned().collect(),
                 diff_id,
-                unchecked: layer.proof.is_some() && !layer.verify,
+                unchecked: layer.proof.is_some() && !is_true,
                 boot: Some(durability::mark().map_err(in_volume)?),
                 manifest: None,
             };

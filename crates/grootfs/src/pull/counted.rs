@@ -42,6 +42,12 @@ impl Read for Counted {
 }
 
 impl Counted {
+    /// Whether length and digest are known beforehand and are those.
+    pub fn holds(self, layer: &Layer) -> bool {
+        let is_long = layer.size == Some(self.traffic.bytes());
+        is_long && layer.digest.is_some() && self.check(layer).is_ok()
+    }
+
     /// Compares length and digest with what the manifest says.
     pub fn check(self, layer: &Layer) -> Result<(), Error> {
         let actual = self.traffic.bytes();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{Gid, Mode, OFlags, Uid, fchmod, fchown, fstat, mkdirat, openat};
 use rustix::io::Errno;
 
-use super::stream::{self, Pipe};
+use super::stream::{self, Finished, Pipe};
 use super::{Error, Puller, undescribed};
 use crate::driver::VolumeTree;
 use crate::image::Layer;
@@ -29,6 +29,8 @@ pub struct Filled {
     pub bytes: u64,
     /// Digest over its plain bytes, where that was computed.
     pub diff_id: Option<Digest>,
+    /// Whether it is what it is called.
+    pub is_true: bool,
     /// Whether it has directories with the mark for overlays that users mount.
     pub opaque_for_users: bool,
     /// Directories that it has no entry for.
@@ -92,7 +94,8 @@ impl Puller<'_> {
             unpack: took.saturating_sub(traffic.starved()),
             bytes: traffic.bytes(),
         });
-        let (unpacked, diff_id) = unpacked.map_err(|error| failure(layer, error))?;
+        let Finished { value: unpacked, diff_id, is_true } =
+            unpacked.map_err(|error| failure(layer, error))?;
         for warning in &unpacked.warnings {
             log.info("warning", warning);
         }
@@ -107,7 +110,8 @@ impl Puller<'_> {
         let Unpacked { bytes, undescribed, opaque, .. } = unpacked;
         self.mark_opaque(name, &tree, &opaque.unmarked)?;
         self.spend(bytes);
-        Ok(Filled { bytes, diff_id, opaque_for_users: opaque.for_users, undescribed })
+        let opaque_for_users = opaque.for_users;
+        Ok(Filled { bytes, diff_id, is_true, opaque_for_users, undescribed })
     }
 
     /// Has directories marked as opaque that only root of the machine may mark.

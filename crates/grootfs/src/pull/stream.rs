@@ -140,7 +140,20 @@ pub struct Pipe<'scope> {
     hasher: Option<ScopedJoinHandle<'scope, Digest>>,
     not_started: Option<io::Error>,
     abandoned: Arc<AtomicBool>,
+    /// Whether the blob of a layer that need not be what it is called is not.
+    differs: Arc<AtomicBool>,
     traffic: Arc<Traffic>,
+}
+
+/// What came out of a pipe.
+#[derive(Debug)]
+pub struct Finished<T> {
+    /// What `consume` made of it.
+    pub value: T,
+    /// The digest over the plain bytes, where that was computed.
+    pub diff_id: Option<Digest>,
+    /// Whether the layer is what it is called, by all that is said of it; always so where it must be.
+    pub is_true: bool,
 }
 
 impl<'scope> Pipe<'scope> {
@@ -158,9 +171,9 @@ impl<'scope> Pipe<'scope> {
             let _ = free.send(Vec::new());
         }
         let algorithm = match &layer.identity {
-            Identity::DiffId(expected) if layer.verify => Some(expected.algorithm()),
+            Identity::DiffId(expected) => Some(expected.algorithm()),
             Identity::Unknown => Some(Algorithm::Sha256),
-            Identity::DiffId(_) | Identity::Tar(_) => None,
+            Identity::Tar(_) => None,
         };
         let mut not_started = None;
         let hasher = algorithm.and_then(|algorithm| {
@@ -172,16 +185,19 @@ impl<'scope> Pipe<'scope> {
         let hash = hasher.is_some().then_some(to_hash);
         let outputs = Outputs { unpack: to_unpack, hash, empty };
         let abandoned = Arc::new(AtomicBool::new(false));
+        let differs = Arc::new(AtomicBool::new(false));
         let traffic = Arc::new(Traffic::new(plumbing.timed));
         let producer = not_started.is_none().then(|| {
             let (abandoned, traffic) = (Arc::clone(&abandoned), Arc::clone(&traffic));
-            let producing = move || produce(plumbing, layer, &abandoned, traffic, outputs);
+            let differs = Arc::clone(&differs);
+            let producing =
+                move || produce(plumbing, layer, &abandoned, &differs, traffic, outputs);
             Builder::new().spawn_scoped(scope, producing)
         });
         let producer =
             producer.and_then(|started| started.map_err(|error| not_started = Some(error)).ok());
         let input = Chunks::new(from_source, free, Arc::clone(&traffic));
-        Self { layer, input, producer, hasher, not_started, abandoned, traffic }
+        Self { layer, input, producer, hasher, not_started, abandoned, differs, traffic }
     }
 
     /// What goes through it.
@@ -190,11 +206,11 @@ impl<'scope> Pipe<'scope> {
     }
 
     /// Lets `consume` read the plain bytes; succeeds when that did and every check of the layer
-    /// holds. Also returns the digest over the plain bytes, where that was computed.
+    /// holds that must.
     pub fn finish<T>(
         mut self,
         consume: impl FnOnce(&mut dyn BufRead) -> Result<T, unpack::Error>,
-    ) -> Result<(T, Option<Digest>), Failure> {
+    ) -> Result<Finished<T>, Failure> {
         if let Some(error) = self.not_started.take() {
             return Err(Failure::Stream(Error::Thread(error)));
         }
@@ -210,13 +226,18 @@ impl<'scope> Pipe<'scope> {
             (Err(Produced::Abandoned), Ok(_)) => Err(Failure::Stopped),
             (Err(Produced::Abandoned), Err(error)) => Err(Failure::Unpack(error)),
             (Ok(()), consumed) => {
+                let mut is_true = !self.differs.load(Ordering::Relaxed);
                 if let (Some(actual), Identity::DiffId(expected)) = (&hashed, &self.layer.identity)
                     && actual != expected
                 {
-                    let (expected, actual) = (expected.clone(), actual.clone());
-                    return Err(Failure::Stream(Error::DiffId { expected, actual }));
+                    if self.layer.verify {
+                        let (expected, actual) = (expected.clone(), actual.clone());
+                        return Err(Failure::Stream(Error::DiffId { expected, actual }));
+                    }
+                    is_true = false;
                 }
-                consumed.map(|value| (value, hashed)).map_err(Failure::Unpack)
+                let finished = |value| Finished { value, diff_id: hashed, is_true };
+                consumed.map(finished).map_err(Failure::Unpack)
             }
         }
     }
@@ -270,6 +291,7 @@ fn produce(
     plumbing: Plumbing<'_>,
     layer: &Layer,
     abandoned: &AtomicBool,
+    differs: &AtomicBool,
     traffic: Arc<Traffic>,
     outputs: Outputs,
 ) -> Result<(), Produced> {
@@ -277,7 +299,7 @@ fn produce(
     let algorithm = layer.digest.as_ref().map(Digest::algorithm);
     let mut counted = Counted {
         inner: blob,
-        hasher: algorithm.filter(|_| layer.verify).map(Hasher::new),
+        hasher: algorithm.map(Hasher::new),
         traffic,
         limit: layer.size.filter(|_| layer.verify),
     };
@@ -290,7 +312,11 @@ fn produce(
             Err(damage.unwrap_or(error).into())
         }
         Err(other) => Err(other),
-        Ok(()) => counted.check(layer).map_err(Produced::from),
+        Ok(()) if layer.verify => counted.check(layer).map_err(Produced::from),
+        Ok(()) => {
+            differs.store(!counted.holds(layer), Ordering::Relaxed);
+            Ok(())
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use testkit::hostile::{Oracle, corpus};
 use testkit::image::{Compression, Fault, Image, OciLayout, write_tar};
 use testkit::layer::{Entry, Layer};
 
-use crate::fixture::{Driver, Fixture, two_layers};
+use crate::fixture::{Driver, Fixture};
 use crate::plain::Plain;
 use crate::{Said, say};
 
@@ -170,7 +170,12 @@ fn types(fixture: &Fixture, plain: &Plain, said: &mut Said) {
     // Too small for the layer as it is stored, and for what it becomes.
     limited("layers-exceed-limit", "1000");
     limited("layer-larger-than-the-limit", "1000000");
-    let (url, _) = fixture.oci("images/two", &two_layers());
+    let mut layout = OciLayout::new(fixture.scratch("images/two"));
+    let named = Image::new().layer_as(&Layer::new().file("named", "n"), Compression::None);
+    let written = layout.add(&named, Some("latest"));
+    let url = layout.url("latest");
+    // Other bytes than the image names.
+    fs::write(layout.blob(&written.layers[0]), Layer::new().file("other", "o").tar()).unwrap();
     fixture.grootfs.ok(&["pull", "--skip-layer-validation", &url]);
     fails("layer-unchecked", &["create", &url, "web-1"]);
 }

@@ -148,6 +148,22 @@ fn skipped_checks(fixture: &Fixture) {
         fixture.grootfs.ok(&["delete", &id]);
         fixture.grootfs.ok(&["clean"]);
     }
+    // What is what it is called stands for layers that are checked, though nobody asked; what is not never does.
+    let (url, _) = fixture.oci("true", &image());
+    fixture.grootfs.ok(&["create", "--skip-layer-validation", &url, "x"]);
+    fixture.grootfs.ok(&["create", &url, "y"]);
+    let mut layout = fixture.layout("false");
+    let other = Image::new().layer_as(&Layer::new().file("named", "n"), Compression::None);
+    let written = layout.add(&other, Some("latest"));
+    let bytes = Layer::new().file("brought", "b").tar();
+    fs::write(layout.blob(&written.layers[0]), bytes).unwrap();
+    let url = layout.url("latest");
+    fixture.grootfs.ok(&["create", "--skip-layer-validation", &url, "z"]);
+    let text = fixture.fails_cleanly(&["create", &url, "checked"]);
+    assert_contains(&text, "it cannot stand for a layer that is checked");
+    for id in ["x", "y", "z"] {
+        fixture.grootfs.ok(&["delete", id]);
+    }
     // What cannot be unpacked is no matter of checks.
     let (url, _) = fixture.oci("truncated", &image().fault(Fault::TruncatedTar));
     fixture.grootfs.fails(&["create", "--skip-layer-validation", &url, "x"]);

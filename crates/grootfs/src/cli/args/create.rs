@@ -81,7 +81,7 @@ pub struct ImageArgs {
     /// host or host:port of a registry without a valid certificate or without TLS, may be repeated
     #[arg(long, value_name = "HOST")]
     pub insecure_registry: Vec<String>,
-    /// Leaves digests and sizes of layers unchecked (oci: images only)
+    /// Takes layers with other digests and sizes than the image names (oci: images only)
     #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean, value_name = "BOOL")]
     pub skip_layer_validation: Option<bool>,
     /// User name at the registry [default: $GROOTFS_USERNAME, or what docker or podman login saved]
