@@ -61,24 +61,20 @@ pub fn ping(
         };
         Login { registry, given, files: files.clone() }
     };
-    endpoints
-        .iter()
-        .map(|endpoint| (endpoint.base.clone(), ask(endpoint, options, &login(endpoint))))
-        .collect()
+    endpoints.iter().map(|endpoint| ask(endpoint, options, &login(endpoint))).collect()
 }
 
-fn ask(endpoint: &Endpoint, options: &NetworkOptions, login: &Login) -> Answer {
+/// The address that was asked last, and its answer.
+fn ask(endpoint: &Endpoint, options: &NetworkOptions, login: &Login) -> (String, Answer) {
     let trust: HashMap<_, _> =
         endpoint.trust.iter().map(|trust| (endpoint.host().to_owned(), trust.clone())).collect();
     let network = Network::new(options.clone(), trust);
-    let mut answer = Answer::Silent("it has no address".to_owned());
-    for base in std::iter::once(&endpoint.base).chain(&endpoint.fallback) {
-        answer = one(&network, base, login).unwrap_or_else(Answer::Silent);
-        if !matches!(answer, Answer::Silent(_)) {
-            break;
-        }
+    let told = |base: &str| one(&network, base, login).unwrap_or_else(Answer::Silent);
+    let answer = told(&endpoint.base);
+    match (&answer, &endpoint.fallback) {
+        (Answer::Silent(_), Some(fallback)) => (fallback.clone(), told(fallback)),
+        _ => (endpoint.base.clone(), answer),
     }
-    answer
 }
 
 /// What one server says; an error when it does not answer.
