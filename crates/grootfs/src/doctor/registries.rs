@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Finding;
 use crate::config::Config;
+use crate::image::network::address::redacted;
 use crate::image::network::retry::Policy;
 use crate::image::network::{NetworkOptions, Timeouts};
 use crate::image::registry::endpoint::Mirrors;
@@ -70,7 +71,9 @@ pub fn examine(config: &Config, given: &Given, interrupt: &Interrupt) -> Vec<Fin
     findings
 }
 
+/// The names are those of the configuration, where somebody may have put a password.
 fn finding(registry: &str, server: &str, answer: Answer) -> Finding {
+    let (registry, server) = (&redacted(registry), &redacted(server));
     let topic = format!("registry: {registry}");
     match answer {
         Answer::Open => Finding::ok(&topic, format!("{server} answers")),
@@ -91,6 +94,7 @@ fn finding(registry: &str, server: &str, answer: Answer) -> Finding {
             let text = format!("{server} answers with status {status}, as no registry should");
             Finding::warning(&topic, text, format!("curl -i {server}/"))
         }
+        Answer::Unknown(why) => Finding::warning(&topic, why, "grootfs config"),
         Answer::Silent(why) => {
             Finding::warning(&topic, format!("{server}: {why}"), format!("curl -v {server}/"))
         }

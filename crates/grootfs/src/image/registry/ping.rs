@@ -30,6 +30,8 @@ pub enum Answer {
     Status(u16),
     /// It cannot be asked, and why.
     Silent(String),
+    /// The configuration does not say who is to be asked, and why.
+    Unknown(String),
 }
 
 /// A name and a password, which are meant for the registry itself.
@@ -42,15 +44,15 @@ pub fn ping(
     options: &NetworkOptions,
     given: &Given,
 ) -> Vec<(String, Answer)> {
-    let silent = |why: String| vec![(registry.to_owned(), Answer::Silent(why))];
+    let unknown = |why: String| vec![(registry.to_owned(), Answer::Unknown(why))];
     let reference: Reference = match format!("{registry}/{NOBODYS}").parse() {
         Ok(reference) => reference,
-        Err(_) => return silent("it is no host[:port]".to_owned()),
+        Err(_) => return unknown("it is no host[:port]".to_owned()),
     };
     let insecure = |host: &str| options.insecure.iter().any(|server| server == host);
     let endpoints = match endpoint::of(&reference, mirrors, insecure) {
         Ok(endpoints) => endpoints,
-        Err(error) => return silent(crate::error::chain(&error)),
+        Err(error) => return unknown(crate::error::chain(&error)),
     };
     let files = login::files(|name| std::env::var(name).ok());
     let login = |endpoint: &Endpoint| {
