@@ -6,7 +6,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, RawDir, mknodat, renameat, statfs, unlinkat};
+use rustix::fs::{
+    AtFlags, Dir, FileType, Mode, RawDir, StatVfsMountFlags, mknodat, renameat, statfs, unlinkat,
+};
 
 use crate::{Call, Errno, Result};
 
@@ -38,13 +40,19 @@ pub fn make_device(directory: BorrowedFd<'_>, path: &Path, mode: u32) -> Result<
         .call("mknodat", || format!("{}, S_IFCHR, 0:0", path.display()))
 }
 
-/// Size of a file system and what is free of it, in bytes.
+/// Size of a file system, what is free of it, and how it is mounted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size {
-    /// All of it.
+    /// All of it, in bytes.
     pub total: u64,
-    /// What anybody may still write.
+    /// Bytes that anybody may still write.
     pub available: u64,
+    /// Files that it can hold; 0 where it makes room for them as they come.
+    pub inodes: u64,
+    /// Files that anybody may still make.
+    pub free_inodes: u64,
+    /// Options of the mount.
+    pub flags: StatVfsMountFlags,
 }
 
 /// The size of the file system that a path lies on.
@@ -53,6 +61,9 @@ pub fn size(path: &Path) -> Result<Size> {
     Ok(Size {
         total: found.f_blocks.saturating_mul(found.f_frsize),
         available: found.f_bavail.saturating_mul(found.f_frsize),
+        inodes: found.f_files,
+        free_inodes: found.f_favail,
+        flags: found.f_flag,
     })
 }
 
@@ -73,8 +84,8 @@ pub fn remove_tree(parent: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
         if !last_first.empty(LARGE)? {
             std::thread::scope(|scope| {
                 // Both find things gone that the other one has removed, and go on. Whatever stops this one
-                // will be met by the other one too.
-                scope.spawn(|| {
+                // will be met by the other one too, which also does without it.
+                let _ = std::thread::Builder::new().spawn_scoped(scope, || {
                     Emptying { top: &top, end: End::First, moved: &mut 0 }.empty(usize::MAX)
                 });
                 last_first.empty(usize::MAX)

@@ -15,6 +15,8 @@ pub struct Mount {
     pub point: PathBuf,
     /// The type of its file system.
     pub kind: String,
+    /// What is mounted: mostly a device.
+    pub source: PathBuf,
 }
 
 /// The number of the mount that a descriptor was opened on. Other than device numbers it tells
@@ -40,10 +42,11 @@ fn parse(line: &[u8], wanted: u64) -> Option<Mount> {
     if id != wanted {
         return None;
     }
-    let point = PathBuf::from(OsString::from_vec(unescape(fields.nth(3)?)));
+    let path = |field| PathBuf::from(OsString::from_vec(unescape(field)));
+    let point = path(fields.nth(3)?);
     fields.find(|field| *field == b"-")?;
     let kind = String::from_utf8_lossy(fields.next()?).into_owned();
-    Some(Mount { point, kind })
+    Some(Mount { point, kind, source: path(fields.next()?) })
 }
 
 /// Blanks, line ends and backslashes are octal numbers.
@@ -71,7 +74,8 @@ mod tests {
         let line =
             br"36 35 98:0 /mnt1 /a\040b\134\011 rw,noatime master:1 - xfs /dev/root rw,prjquota";
         let mount = parse(line, 36).unwrap();
-        assert_eq!(mount, Mount { point: PathBuf::from("/a b\\\t"), kind: "xfs".into() });
+        let (point, source) = ("/a b\\\t".into(), "/dev/root".into());
+        assert_eq!(mount, Mount { point, kind: "xfs".into(), source });
         assert_eq!(parse(line, 35), None);
         for broken in [&b""[..], b"36", b"36 35 98:0 / /x rw - ", b"36 35 98:0 / /x rw", b"x y"] {
             let _ = parse(broken, 36);

@@ -93,9 +93,14 @@ pub enum Error {
     /// A bad argument, a bad configuration, a finder message: printed as it is.
     #[error("{0}")]
     Message(String),
-    /// A check found something: what it prints.
-    #[error("{0}")]
-    Findings(String),
+    /// Something was found that is not as it should be: what is printed, and what the log tells of it.
+    #[error("{summary}")]
+    Findings {
+        /// For standard output.
+        report: String,
+        /// One line.
+        summary: String,
+    },
     /// Ctrl-C or SIGTERM.
     #[error("interrupted; what was begun has been taken away")]
     Interrupted,
@@ -161,7 +166,10 @@ impl Error {
 
     /// The text for standard output.
     pub fn text(&self) -> String {
-        chain(self)
+        match self {
+            Self::Findings { report, .. } => report.clone(),
+            other => chain(other),
+        }
     }
 }
 

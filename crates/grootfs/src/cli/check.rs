@@ -35,7 +35,12 @@ pub fn run(context: &Context, args: &Check) -> Result<String, Error> {
         true => json(context, &*driver, &report)?,
         false => table(&report, args),
     };
-    if report.is_whole() { Ok(text + "\n") } else { Err(Error::Findings(text)) }
+    if report.is_whole() {
+        return Ok(text + "\n");
+    }
+    let found = report.findings.iter().filter(|finding| finding.outcome != Outcome::Repaired);
+    let summary = format!("findings left in the store: {}", found.count());
+    Err(Error::Findings { report: text, summary })
 }
 
 fn table(report: &Report, args: &Check) -> String {

@@ -21,9 +21,16 @@ pub fn run(context: &Context, args: &Doctor) -> Result<String, Error> {
             out.push_str(&line(finding));
         }
     }
-    let failed = findings.iter().any(|finding| finding.level == Level::Error);
-    // The report is the text of the failure.
-    if failed { Err(Error::Message(out.trim_end().to_owned())) } else { Ok(out) }
+    let errors: Vec<&str> = findings
+        .iter()
+        .filter(|finding| finding.level == Level::Error)
+        .map(|finding| finding.topic.as_str())
+        .collect();
+    if errors.is_empty() {
+        return Ok(out);
+    }
+    let summary = format!("roots cannot be made: {}", errors.join(", "));
+    Err(Error::Findings { report: out.trim_end().to_owned(), summary })
 }
 
 fn line(finding: &Finding) -> String {

@@ -55,8 +55,11 @@ pub fn watch(inner: Box<dyn ImageSource>, mode: Mode, logs: bool) -> Box<dyn Ima
     };
     let counts = Arc::new(Counts::default());
     let seen = Arc::clone(&counts);
-    let shown = std::thread::spawn(move || show(&seen, terminal));
-    Box::new(Watched { inner, counts, shown: Some(shown) })
+    // Where there can be no more threads, nothing is shown.
+    match std::thread::Builder::new().spawn(move || show(&seen, terminal)) {
+        Ok(shown) => Box::new(Watched { inner, counts, shown: Some(shown) }),
+        Err(_) => inner,
+    }
 }
 
 impl ImageSource for Watched {

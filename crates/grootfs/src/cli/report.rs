@@ -4,7 +4,7 @@ use std::time::{Instant, SystemTime};
 
 use super::{Context, clean, exit_code};
 use crate::config::Config;
-use crate::error::Error;
+use crate::error::{Error, chain};
 use crate::observe::Log;
 use crate::observe::metrics::dropsonde::{self, Endpoint};
 use crate::observe::metrics::{Ending, Metrics, Report, Sizes, textfile};
@@ -53,7 +53,7 @@ impl<'a> Reporter<'a> {
         let ending = match (ending, result) {
             (Some(ending), Ok(_)) => ending,
             (None, Ok(_)) => Ending::Success,
-            (_, Err(error)) => Ending::Failure { code: exit_code(error), text: error.text() },
+            (_, Err(error)) => Ending::Failure { code: exit_code(error), text: chain(error) },
         };
         if ending == Ending::NotThere {
             return;

@@ -67,8 +67,8 @@ fn xfs_quotas() -> Finding {
     }
     Finding::warning(
         topic,
-        "this kernel has no quotas of XFS, or the module is not loaded: roots on overlay-xfs have no limits",
-        "modprobe xfs; if that changes nothing, boot a kernel with CONFIG_XFS_QUOTA=y or use a btrfs store",
+        "roots on overlay-xfs have no limits: the module is not loaded, or the kernel is without CONFIG_XFS_QUOTA",
+        "modprobe xfs",
     )
 }
 
@@ -135,7 +135,8 @@ fn helper(name: &str, program: &Path) -> Finding {
     let Some(path) = found(program) else {
         let text =
             format!("{} is not in PATH: users other than root set no limits", program.display());
-        return Finding::warning(&topic, text, format!("install it, or name it with --{name}-bin"));
+        let fix = format!("install -o root -m 4755 {name} /usr/local/bin/");
+        return Finding::warning(&topic, text, fix);
     };
     set_uid(&topic, &path, "users other than root set no limits")
 }
@@ -168,11 +169,7 @@ fn mapping_tool(name: &str, program: &Path) -> Finding {
         Some(path) => set_uid(&topic, &path, without),
         None => {
             let text = format!("{} is not in PATH: {without}", program.display());
-            Finding::warning(
-                &topic,
-                text,
-                format!("apt-get install uidmap, or name it with --{name}-bin"),
-            )
+            Finding::warning(&topic, text, "apt-get install uidmap")
         }
     }
 }

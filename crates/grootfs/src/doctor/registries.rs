@@ -1,13 +1,16 @@
 //! Whether the registries of the configuration answer.
 
 use std::collections::BTreeSet;
+use std::thread::Builder;
 use std::time::Duration;
 
 use super::Finding;
 use crate::config::Config;
+use crate::image::network::address::redacted;
 use crate::image::network::retry::Policy;
 use crate::image::network::{NetworkOptions, Timeouts};
 use crate::image::registry::endpoint::Mirrors;
+use crate::image::registry::hosts;
 use crate::image::registry::ping::{Answer, Given, ping};
 use crate::interrupt::Interrupt;
 use crate::observe::Log;
@@ -28,23 +31,49 @@ pub fn examine(config: &Config, given: &Given, interrupt: &Interrupt) -> Vec<Fin
         interrupt: interrupt.clone(),
         log: Log::silent(),
     };
-    let registries: BTreeSet<&String> =
-        config.pull.mirrors.keys().chain(&config.insecure_registries).collect();
+    let mut findings = Vec::new();
+    let mut registries: BTreeSet<String> =
+        config.pull.mirrors.keys().chain(&config.insecure_registries).cloned().collect();
+    for directory in &config.pull.hosts_directories {
+        match hosts::registries(directory) {
+            Ok(found) => registries.extend(found),
+            Err(error) => {
+                let fix = format!("ls -la {}", directory.display());
+                findings.push(Finding::warning("registries", error.to_string(), fix));
+            }
+        }
+    }
+    // A pull gives it to the registry of its image; here nothing says which one that is.
+    let is_for_one = registries.len() == 1;
+    if given.is_some() && registries.len() > 1 {
+        let text =
+            "GROOTFS_USERNAME does not say for which registry it is: its login was not tried";
+        findings.push(Finding::ok("registries: login", text));
+    }
+    let given = given.clone().filter(|_| is_for_one);
+    let ask = |registry: &str| ping(registry, &mirrors, &options, &given);
+    let ask = &ask;
     // All at once: one that is silent costs no more than its own time.
     std::thread::scope(|scope| {
         let asked: Vec<_> = registries
-            .into_iter()
-            .map(|registry| (registry, scope.spawn(|| ping(registry, &mirrors, &options, given))))
+            .iter()
+            .map(|registry| (registry, Builder::new().spawn_scoped(scope, || ask(registry))))
             .collect();
-        let told = asked.into_iter().flat_map(|(registry, asked)| {
-            let answers = asked.join().unwrap_or_default();
-            answers.into_iter().map(move |(server, answer)| finding(registry, &server, answer))
-        });
-        told.collect()
-    })
+        for (registry, asked) in asked {
+            // Where there can be no more threads, one after the other.
+            let answers =
+                asked.map_or_else(|_| ask(registry), |asking| asking.join().unwrap_or_default());
+            findings.extend(
+                answers.into_iter().map(|(server, answer)| finding(registry, &server, answer)),
+            );
+        }
+    });
+    findings
 }
 
+/// The names are those of the configuration, where somebody may have put a password.
 fn finding(registry: &str, server: &str, answer: Answer) -> Finding {
+    let (registry, server) = (&redacted(registry), &redacted(server));
     let topic = format!("registry: {registry}");
     match answer {
         Answer::Open => Finding::ok(&topic, format!("{server} answers")),
@@ -65,6 +94,7 @@ fn finding(registry: &str, server: &str, answer: Answer) -> Finding {
             let text = format!("{server} answers with status {status}, as no registry should");
             Finding::warning(&topic, text, format!("curl -i {server}/"))
         }
+        Answer::Unknown(why) => Finding::warning(&topic, why, "grootfs config"),
         Answer::Silent(why) => {
             Finding::warning(&topic, format!("{server}: {why}"), format!("curl -v {server}/"))
         }
@@ -72,7 +102,5 @@ fn finding(registry: &str, server: &str, answer: Answer) -> Finding {
 }
 
 fn log_in(registry: &str) -> String {
-    format!(
-        "podman login {registry}, docker login {registry}, or set GROOTFS_USERNAME and GROOTFS_PASSWORD"
-    )
+    format!("podman login {registry}")
 }

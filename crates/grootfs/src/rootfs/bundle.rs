@@ -1,9 +1,9 @@
 //! A complete OCI bundle: the `config.json` with which any runtime runs the image's command in a root.
 //!
 //! What the image says is converted as the image specification has it (conversion.md); what it says
-//! nothing about is what `runc spec` writes, but for two things that images rely on: nothing asks for a
-//! terminal, and root in the container has the capabilities that Podman gives it, without which no
-//! image can change to its own user.
+//! nothing about is what `runc spec` writes, but for three things that images rely on: nothing asks for a
+//! terminal; root in the container has the capabilities that Podman gives it, without which no image can
+//! change to its own user; and set-uid programs work, as they do with Docker and Podman.
 
 use std::fs;
 use std::io::Write;
@@ -137,7 +137,8 @@ impl Bundle<'_> {
         no_nul("environment", env.iter().copied())?;
         no_nul("working directory", std::iter::once(cwd.as_str()))?;
         self.check_mapped(user)?;
-        // Another user has none of them, but its set-uid programs may.
+        // Another user has none of them. Set-uid programs of the image (sudo, su) get them back, but never
+        // more than these: the bounding set is the limit, so new privileges are not forbidden.
         let effective: &[&str] = if user.uid == 0 { &CAPABILITIES } else { &[] };
         Ok(json!({
             "terminal": false,
@@ -149,7 +150,7 @@ impl Bundle<'_> {
                 "bounding": CAPABILITIES, "effective": effective, "permitted": effective,
             },
             "rlimits": [{ "type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024 }],
-            "noNewPrivileges": true,
+            "noNewPrivileges": false,
         }))
     }
 

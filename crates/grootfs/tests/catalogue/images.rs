@@ -104,7 +104,9 @@ fn base_directories(path: &std::path::Path, fails: &mut dyn FnMut(&'static str, 
 /// Images of which no bundle can be made.
 fn bundles(fixture: &Fixture, plain: &Plain, said: &mut Said) {
     let command = |layer: &Layer| Image::new().layer(layer).config("Cmd", json!(["/bin/app"]));
-    let etc = |entry: Entry| command(&Layer::new().directory("etc").entry(entry));
+    let etc = |user: &str, entry: Entry| {
+        command(&Layer::new().directory("etc").entry(entry)).config("User", json!(user))
+    };
     let app = command(&Layer::new().file("app", "a"));
     let bundle = fixture.scratch("images/bundle");
     let bundle = bundle.to_str().unwrap();
@@ -112,9 +114,9 @@ fn bundles(fixture: &Fixture, plain: &Plain, said: &mut Said) {
         ("bundle-command", Image::new().layer(&Layer::new().file("app", "a"))),
         ("bundle-nul", app.clone().config("WorkingDir", json!("/a\0b"))),
         ("bundle-user", app.clone().config("User", json!("app"))),
-        ("bundle-user-file", etc(Entry::fifo("etc/passwd"))),
-        ("bundle-user-file", etc(Entry::symlink("etc/passwd", "passwd"))),
-        ("bundle-user-file", etc(Entry::file("etc/group", vec![b'\n'; 5 << 20]))),
+        ("bundle-user-file", etc("app", Entry::fifo("etc/passwd"))),
+        ("bundle-user-file", etc("app", Entry::symlink("etc/passwd", "passwd"))),
+        ("bundle-user-file", etc("1:app", Entry::file("etc/group", vec![b'\n'; 5 << 20]))),
     ] {
         let (url, _) = fixture.oci("images/for-a-bundle", &image);
         let text = fixture.grootfs.fails(&["create", "--bundle", bundle, &url, "web-1"]);

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 use testkit::command::{Output, run};
-use testkit::image::{Image, busybox};
+use testkit::image::{Image, busybox, busybox_program};
 use testkit::layer::{Entry, Layer};
 use testkit::set_uid::set_mode;
 use testkit::user::{FIRST_SUBID, SUBIDS, UID};
@@ -16,6 +16,8 @@ use crate::plain_user::{Alice, for_alice};
 
 on_both_drivers!(
     the_images_command_runs,
+    set_uid_programs_of_the_image,
+    numbers_need_no_files,
     the_runtime_mounts,
     words_and_defaults,
     nothing_is_left_of_what_fails,
@@ -106,6 +108,44 @@ fn the_images_command_runs(fixture: &Fixture) {
     let path = directory.to_str().unwrap();
     fixture.grootfs.ok(&["--compat", "garden", "create", "--bundle", path, &url, "box"]);
     assert_eq!(runc(&directory).success(), TOLD);
+}
+
+/// `su` makes a user root who may, with the capabilities of the bounding set.
+fn set_uid_programs_of_the_image(fixture: &Fixture) {
+    let everybody = "root::0:0:root:/:/bin/sh\nweb:x:33:34::/:/bin/sh\n";
+    let top = Layer::new()
+        .directory("etc")
+        .file("etc/passwd", everybody)
+        .file("etc/group", GROUP)
+        .entry(Entry::file("bin/su", busybox_program()).mode(0o4755));
+    let image = Image::new().layer(&busybox()).layer(&top).config("User", json!("web"));
+    let ask = "id -u; grep -E 'CapEff|CapBnd' /proc/self/status";
+    let script = format!("id -u; /bin/su -c \"{ask}\" root");
+    let directory = bundle(fixture, &image, &[], &["--", "/bin/sh", "-c", &script]);
+    let told = runc(&directory).success();
+    let lines: Vec<&str> = told.lines().map(|line| line.trim_start_matches("Cap")).collect();
+    let [before, after, effective, bounding] = lines[..] else { panic!("{told}") };
+    assert_eq!((before, after), ("33", "0"));
+    assert_eq!(effective, bounding.replace("Bnd", "Eff"));
+}
+
+/// What the image has in place of the files does not matter where nobody looks a name up.
+fn numbers_need_no_files(fixture: &Fixture) {
+    let broken = Layer::new()
+        .directory("etc")
+        .entry(Entry::fifo("etc/passwd"))
+        .symlink("etc/group", "group");
+    for (user, expected) in [
+        ("7:8", json!({ "uid": 7, "gid": 8, "additionalGids": [8] })),
+        ("7", json!({ "uid": 7, "gid": 0, "additionalGids": [0] })),
+    ] {
+        let image = Image::new().layer(&broken).config("Cmd", json!(["x"]));
+        let (url, _) = fixture.oci("image", &image.config("User", json!(user)));
+        let text = fixture.grootfs.ok(&["create", "--config-json", &url, "box"]);
+        let printed: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(printed["process"]["user"], expected);
+        fixture.grootfs.ok(&["delete", "box"]);
+    }
 }
 
 fn the_runtime_mounts(fixture: &Fixture) {
@@ -260,7 +300,11 @@ fn hostile_users(fixture: &Fixture) {
         ("device", etc(Entry::character_device("etc/passwd", 1, 5)), unknown),
         ("directory", etc(Entry::directory("etc/passwd")), "it is no regular file"),
         ("long", etc(Entry::file("etc/passwd", &long)), "has more than 4194304 bytes"),
-        ("groups", etc(Entry::fifo("etc/group")), "it is no regular file"),
+        (
+            "groups",
+            etc(Entry::fifo("etc/group")).file("etc/passwd", PASSWD),
+            "it is no regular file",
+        ),
         (
             "no-etc",
             Layer::new().symlink("etc", of_host.parent().unwrap().to_str().unwrap()),

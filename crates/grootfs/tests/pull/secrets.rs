@@ -257,6 +257,8 @@ fn privileged_no_command_tells_secrets() {
         ("stats", &[&argument]),
         ("limit", &["--disk-limit-size-bytes", "100000000", "web-1"]),
         ("limit", &["--disk-limit-size-bytes", "100000000", &argument]),
+        ("doctor", &[]),
+        ("doctor", &["--json"]),
         ("df", &[]),
         ("df", &["--json"]),
         ("list", &[]),

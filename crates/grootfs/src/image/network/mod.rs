@@ -14,6 +14,7 @@ use std::time::Duration;
 use ureq::Agent;
 use ureq::http::StatusCode;
 use ureq::http::header::{AUTHORIZATION, HeaderMap, LOCATION};
+use ureq::unversioned::transport::DefaultConnector;
 
 use super::secret::Secret;
 use crate::interrupt::Interrupt;
@@ -21,6 +22,7 @@ use crate::observe::Log;
 
 pub mod address;
 mod error;
+mod names;
 pub mod proxy;
 pub mod retry;
 pub mod tls;
@@ -244,7 +246,7 @@ impl Network {
         if address.is_https() {
             config = config.tls_config(self.trust(address)?.config());
         }
-        Ok(config.build().new_agent())
+        Ok(Agent::with_parts(config.build(), DefaultConnector::default(), names::Names))
     }
 
     fn proxy(&self, address: &Address) -> Result<Option<ureq::Proxy>, Error> {

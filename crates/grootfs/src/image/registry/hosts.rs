@@ -106,6 +106,26 @@ pub fn read(directory: &Path, registry: &str) -> Result<Option<Hosts>, Error> {
     Ok(None)
 }
 
+/// The registries that a directory has something about, but for the one of all others.
+pub fn registries(directory: &Path) -> Result<Vec<String>, PathError> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.at("open", directory)?,
+    };
+    let mut registries = Vec::new();
+    for entry in entries {
+        let entry = entry.at("read", directory)?;
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        if name == "_default" || !entry.path().join("hosts.toml").is_file() {
+            continue;
+        }
+        // As [`read`] looks for `host:port`.
+        let with_port = name.strip_suffix('_').and_then(|name| name.rsplit_once('_'));
+        registries.push(with_port.map_or(name.clone(), |(host, port)| format!("{host}:{port}")));
+    }
+    Ok(registries)
+}
+
 #[derive(Debug)]
 enum Broken {
     Text(String),
@@ -253,6 +273,21 @@ mod tests {
         );
         let server = hosts.server.unwrap();
         assert_eq!((server.base.as_str(), server.is_origin), ("https://registry.example/v2", true));
+    }
+
+    #[test]
+    fn directories_name_registries() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["b.example", "a.example_5000_", "c.example:6000", "_default"] {
+            fs::create_dir(directory.path().join(name)).unwrap();
+            fs::write(directory.path().join(name).join("hosts.toml"), "").unwrap();
+        }
+        fs::create_dir(directory.path().join("certificates-only")).unwrap();
+        let mut found = registries(directory.path()).unwrap();
+        found.sort();
+        assert_eq!(found, ["a.example:5000", "b.example", "c.example:6000"]);
+        assert!(registries(&directory.path().join("none")).unwrap().is_empty());
+        assert!(registries(Path::new("/proc/version")).is_err());
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub enum Answer {
     Status(u16),
     /// It cannot be asked, and why.
     Silent(String),
+    /// The configuration does not say who is to be asked, and why.
+    Unknown(String),
 }
 
 /// A name and a password, which are meant for the registry itself.
@@ -42,15 +44,15 @@ pub fn ping(
     options: &NetworkOptions,
     given: &Given,
 ) -> Vec<(String, Answer)> {
-    let silent = |why: String| vec![(registry.to_owned(), Answer::Silent(why))];
+    let unknown = |why: String| vec![(registry.to_owned(), Answer::Unknown(why))];
     let reference: Reference = match format!("{registry}/{NOBODYS}").parse() {
         Ok(reference) => reference,
-        Err(_) => return silent("it is no host[:port]".to_owned()),
+        Err(_) => return unknown("it is no host[:port]".to_owned()),
     };
     let insecure = |host: &str| options.insecure.iter().any(|server| server == host);
     let endpoints = match endpoint::of(&reference, mirrors, insecure) {
         Ok(endpoints) => endpoints,
-        Err(error) => return silent(crate::error::chain(&error)),
+        Err(error) => return unknown(crate::error::chain(&error)),
     };
     let files = login::files(|name| std::env::var(name).ok());
     let login = |endpoint: &Endpoint| {
@@ -61,24 +63,20 @@ pub fn ping(
         };
         Login { registry, given, files: files.clone() }
     };
-    endpoints
-        .iter()
-        .map(|endpoint| (endpoint.base.clone(), ask(endpoint, options, &login(endpoint))))
-        .collect()
+    endpoints.iter().map(|endpoint| ask(endpoint, options, &login(endpoint))).collect()
 }
 
-fn ask(endpoint: &Endpoint, options: &NetworkOptions, login: &Login) -> Answer {
+/// The address that was asked last, and its answer.
+fn ask(endpoint: &Endpoint, options: &NetworkOptions, login: &Login) -> (String, Answer) {
     let trust: HashMap<_, _> =
         endpoint.trust.iter().map(|trust| (endpoint.host().to_owned(), trust.clone())).collect();
     let network = Network::new(options.clone(), trust);
-    let mut answer = Answer::Silent("it has no address".to_owned());
-    for base in std::iter::once(&endpoint.base).chain(&endpoint.fallback) {
-        answer = one(&network, base, login).unwrap_or_else(Answer::Silent);
-        if !matches!(answer, Answer::Silent(_)) {
-            break;
-        }
+    let told = |base: &str| one(&network, base, login).unwrap_or_else(Answer::Silent);
+    let answer = told(&endpoint.base);
+    match (&answer, &endpoint.fallback) {
+        (Answer::Silent(_), Some(fallback)) => (fallback.clone(), told(fallback)),
+        _ => (endpoint.base.clone(), answer),
     }
-    answer
 }
 
 /// What one server says; an error when it does not answer.
