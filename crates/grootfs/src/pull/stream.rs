@@ -10,13 +10,13 @@
 //! Chunks go round: a chunk that both readers are done with is filled again. Their number and
 //! size are fixed, so memory does not grow with the layer.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::{Builder, Scope, ScopedJoinHandle};
 
-use super::chunks::{Chunks, recycle};
+use super::chunks::{self, Chunks, recycle};
 use super::counted::Counted;
 use super::decompress::{Compression, compression, decode_error};
 use super::stop::Stop;
@@ -24,10 +24,6 @@ use super::traffic::Traffic;
 use crate::image::digest::{Algorithm, Digest, Hasher};
 use crate::image::{self, Identity, ImageSource, Layer};
 use crate::unpack;
-
-/// Bytes of a chunk: large enough that the hand-over costs nothing against inflating it (0.5 ms),
-/// small enough that a few fit the second-level cache.
-const CHUNK: usize = 256 * 1024;
 
 /// Chunks of one layer: two being worked on, and some ahead for whoever is slower.
 const CHUNKS: usize = 8;
@@ -338,7 +334,7 @@ fn decompress(
             return Err(Produced::Abandoned);
         }
         let Ok(mut chunk) = outputs.empty.recv() else { return Err(Produced::Abandoned) };
-        fill(&mut *plain, &mut chunk).map_err(read)?;
+        chunks::fill(&mut *plain, &mut chunk).map_err(read)?;
         if chunk.is_empty() {
             break;
         }
@@ -373,22 +369,6 @@ impl End<'_> {
         }
         Ok(())
     }
-}
-
-/// Fills a chunk as far as the input goes.
-fn fill(input: &mut (impl Read + ?Sized), chunk: &mut Vec<u8>) -> io::Result<()> {
-    chunk.resize(CHUNK, 0);
-    let mut length = 0;
-    while let Some(rest) = chunk.get_mut(length..).filter(|rest| !rest.is_empty()) {
-        match input.read(rest) {
-            Ok(0) => break,
-            Ok(count) => length += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    chunk.truncate(length);
-    Ok(())
 }
 
 fn hash(input: &Receiver<Arc<Vec<u8>>>, free: &Sender<Vec<u8>>, algorithm: Algorithm) -> Digest {
