@@ -43,7 +43,7 @@ deflated() {
     esac
 }
 
-# variant NAME COMPRESSION LAYOUT: makes it of another layout, where it is not there.
+# variant NAME COMPRESSION LAYOUT [LAYERS]: makes it of (the first layers of) another layout, where it is not there.
 variant() {
     local target=$images/$1.$2 making number=0 digest layers=() manifest
     [[ ! -d $target ]] || return 0
@@ -54,7 +54,7 @@ variant() {
         number=$((number + 1))
         compress "$3/blobs/${digest/://}" "$2" "$making/$number"
         layers+=("$making/$number$(ending "$2")")
-    done < <(jq --raw-output '.layers[].digest' "$3/blobs/${manifest/://}")
+    done < <(jq --raw-output ".layers[:${4:-null}][].digest" "$3/blobs/${manifest/://}")
     write_layout "$making/layout" latest "${layers[@]}"
     mv "$making/layout" "$target"
     rm -rf "$making"
