@@ -150,6 +150,8 @@ class Bench:
 
     def settle(self):
         """What was written or removed before is nobody's cost any more."""
+        # The first wakes who removes subvolumes, and would otherwise sleep for half a minute.
+        tools.quiet("btrfs", "filesystem", "sync", f"{self.given.room}/btrfs")
         tools.quiet("btrfs", "subvolume", "sync", f"{self.given.room}/btrfs")
         self.write_out()
 
@@ -220,7 +222,7 @@ class Bench:
             for tool in rows:
                 for name, images in (("one", same[:1]), ("8 of one image", same), ("8 of 8 images", different)):
                     self.creates(title, tool, name, images)
-        self.results.save()
+            self.results.save()
 
     def creates(self, title, tool, name, images):
         say(f"{title}: {tool.name}, {name}")
@@ -250,6 +252,7 @@ class Bench:
                 jobs = [one(tool.cached(image, f"a-{round}-{number}")) for number in range(many)]
                 wall, cpu = measure.timed_at_once(jobs, self.output, AT_ONCE, tool.daemon)
                 self.results.add(title, tool.name, wall, cpu, many)
+        self.results.save()
 
 
 def one(commands):

@@ -64,6 +64,9 @@ class Tool:
         self.name, self.place, self.filesystem, self.registry = name, place, filesystem, registry
 
     def reads(self, source, image):
+        # skopeo compresses what it puts into a registry.
+        if source == "registry" and image.compression == "plain":
+            return False
         return source in self.sources and image.compression in self.compressions
 
     def prepare(self, _image, _source):
