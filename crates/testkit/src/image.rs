@@ -250,17 +250,23 @@ impl Image {
         self.layers.iter().map(|layer| self.hash.digest(&layer.tar)).collect()
     }
 
-    /// The names of its volumes in a store, base first (contract 3.5).
+    /// The names of its volumes in a store, base first (contract 3.5; what goes below a base directory has a
+    /// name of its own, with the parts of its path behind that of the contract).
     pub fn chain_ids(&self) -> Vec<String> {
+        let sha256 = |text: String| hex(&sha2::Sha256::digest(text.as_bytes()));
         let mut chain: Vec<String> = Vec::new();
-        for diff_id in self.diff_ids() {
+        for (diff_id, layer) in self.diff_ids().iter().zip(&self.layers) {
             let (_, hex_digits) = diff_id.split_once(':').unwrap();
-            chain.push(match chain.last() {
+            let mut name = match chain.last() {
                 None => hex_digits.to_owned(),
-                Some(parent) => {
-                    hex(&sha2::Sha256::digest(format!("{parent} {hex_digits}").as_bytes()))
-                }
-            });
+                Some(parent) => sha256(format!("{parent} {hex_digits}")),
+            };
+            if let Some(base) = layer.annotations.get(BASE_DIRECTORY) {
+                let parts = base.split('/').filter(|part| !["", ".", ".."].contains(part));
+                let path: String = parts.map(|part| format!("/{part}")).collect();
+                name = sha256(format!("{name}{path}"));
+            }
+            chain.push(name);
         }
         chain
     }
@@ -269,6 +275,9 @@ impl Image {
         self.fault == Some(fault)
     }
 }
+
+/// Which directory of the layers below a layer goes into (contract 4).
+const BASE_DIRECTORY: &str = "org.cloudfoundry.experimental.image.base-directory";
 
 /// What OCI calls this machine's architecture.
 fn architecture() -> &'static str {

@@ -143,7 +143,6 @@ pub fn acquire(layout: &Layout, key: &str, mode: Mode, patience: &Patience) -> R
     };
     let mut waiting: Option<Instant> = None;
     // flock(2) cannot wait for two things at once, so it is asked again and again.
-    let mut pause = SHORTEST_PAUSE;
     loop {
         let place = open(layout, key)?;
         if let Some(lock) = try_lock(layout, key, place, operation)? {
@@ -154,10 +153,11 @@ pub fn acquire(layout: &Layout, key: &str, mode: Mode, patience: &Patience) -> R
             let holder = holder(&layout.lock(key));
             return Err(Error::LockTimeout { key: key.to_owned(), after: patience.limit, holder });
         }
+        // An eighth of what it has waited already is what anybody waits too long.
+        let pause = (since.elapsed() / 8).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
         if patience.interrupt.wait(pause) {
             return Err(Error::Interrupted);
         }
-        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 
