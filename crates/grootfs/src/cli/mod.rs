@@ -238,7 +238,10 @@ fn context(cli: &Cli) -> Result<Context, Error> {
     let log = Log::open(config.log_level, config.log_format, config.log_file.as_deref())
         .map_err(crate::config::Error::LogFile)?;
     let outer = std::env::var(userns::child::SESSION).ok().filter(|_| userns::is_inside());
-    let log = outer.map_or(log.clone(), |number| log.within(&number));
+    let log = match outer {
+        Some(number) => log.within(&number),
+        None => log,
+    };
     let layout = Layout::new(config.store.clone());
     let interrupt = match cli.command {
         Command::Create(_) | Command::Pull(_) | Command::Clean(_) | Command::Check(_) => {

@@ -1,7 +1,6 @@
 //! The kernel, the programs, and the files that grant ids.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
@@ -143,11 +142,9 @@ fn helper(name: &str, program: &Path) -> Finding {
 
 fn set_uid(topic: &str, path: &Path, without: &str) -> Finding {
     let shown = path.display();
-    match fs::metadata(path) {
-        Ok(found) if found.uid() == 0 && found.permissions().mode() & 0o4000 != 0 => {
-            Finding::ok(topic, format!("{shown}, set-uid root"))
-        }
-        Ok(_) => {
+    match program::is_set_uid_root(path) {
+        Ok(true) => Finding::ok(topic, format!("{shown}, set-uid root")),
+        Ok(false) => {
             let text = format!("{shown} is not set-uid root: {without}");
             Finding::warning(topic, text, format!("chown root {shown} && chmod u+s {shown}"))
         }

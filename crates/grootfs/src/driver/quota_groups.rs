@@ -217,11 +217,11 @@ impl QuotaGroups {
         let limited: HashSet<u64> = limited.into_iter().map(|(number, _)| number).collect();
         let mode = mode(&self.store)?;
         let is_limited = |target: &Path| {
-            let fd = files::open_directory(target).ok()?;
-            drax::number(fd.as_fd()).ok().filter(|number| limited.contains(number))
+            let number = files::open_directory(target).map(|fd| drax::number(fd.as_fd()));
+            matches!(number, Ok(Ok(number)) if limited.contains(&number))
         };
         let promised = roots
-            .filter(|(_, target)| is_limited(target).is_some())
+            .filter(|(_, target)| is_limited(target))
             .filter_map(|(paths, target)| self.usage_as(mode, paths, &target).ok())
             .fold(0, |sum: u64, usage| sum.saturating_add(usage.committed));
         Ok(Some(promised))

@@ -25,10 +25,10 @@ pub fn plan(image: &Image) -> Option<Vec<Planned<'_>>> {
         let chain_id = match &layer.identity {
             Identity::DiffId(diff_id) => {
                 let chain_id = chain_id(parent.as_deref(), diff_id);
-                layer
-                    .base_directory
-                    .as_deref()
-                    .map_or(chain_id.clone(), |base| below(&chain_id, base))
+                match &layer.base_directory {
+                    Some(base) => below(&chain_id, base),
+                    None => chain_id,
+                }
             }
             Identity::Tar(name) => name.clone(),
             Identity::Unknown => return None,

@@ -132,12 +132,10 @@ pub struct Plumbing<'a> {
 pub struct Pipe<'scope> {
     layer: &'scope Layer,
     input: Chunks,
-    producer: Option<ScopedJoinHandle<'scope, Result<(), Produced>>>,
+    producer: Option<ScopedJoinHandle<'scope, Result<bool, Produced>>>,
     hasher: Option<ScopedJoinHandle<'scope, Digest>>,
     not_started: Option<io::Error>,
     abandoned: Arc<AtomicBool>,
-    /// Whether the blob of a layer that need not be what it is called is not.
-    differs: Arc<AtomicBool>,
     traffic: Arc<Traffic>,
 }
 
@@ -181,19 +179,16 @@ impl<'scope> Pipe<'scope> {
         let hash = hasher.is_some().then_some(to_hash);
         let outputs = Outputs { unpack: to_unpack, hash, empty };
         let abandoned = Arc::new(AtomicBool::new(false));
-        let differs = Arc::new(AtomicBool::new(false));
         let traffic = Arc::new(Traffic::new(plumbing.timed));
         let producer = not_started.is_none().then(|| {
             let (abandoned, traffic) = (Arc::clone(&abandoned), Arc::clone(&traffic));
-            let differs = Arc::clone(&differs);
-            let producing =
-                move || produce(plumbing, layer, &abandoned, &differs, traffic, outputs);
+            let producing = move || produce(plumbing, layer, &abandoned, traffic, outputs);
             Builder::new().spawn_scoped(scope, producing)
         });
         let producer =
             producer.and_then(|started| started.map_err(|error| not_started = Some(error)).ok());
         let input = Chunks::new(from_source, free, Arc::clone(&traffic));
-        Self { layer, input, producer, hasher, not_started, abandoned, differs, traffic }
+        Self { layer, input, producer, hasher, not_started, abandoned, traffic }
     }
 
     /// What goes through it.
@@ -221,8 +216,7 @@ impl<'scope> Pipe<'scope> {
             (Err(Produced::Failed(error)), _) => Err(Failure::Stream(error)),
             (Err(Produced::Abandoned), Ok(_)) => Err(Failure::Stopped),
             (Err(Produced::Abandoned), Err(error)) => Err(Failure::Unpack(error)),
-            (Ok(()), consumed) => {
-                let mut is_true = !self.differs.load(Ordering::Relaxed);
+            (Ok(mut is_true), consumed) => {
                 if let (Some(actual), Identity::DiffId(expected)) = (&hashed, &self.layer.identity)
                     && actual != expected
                 {
@@ -239,7 +233,7 @@ impl<'scope> Pipe<'scope> {
     }
 
     /// Waits for the threads; a producer that waits for room sees whether it is still wanted.
-    fn end(&mut self) -> (Result<(), Produced>, Option<Digest>) {
+    fn end(&mut self) -> (Result<bool, Produced>, Option<Digest>) {
         self.input.drain();
         let produced = self.producer.take().map(ScopedJoinHandle::join);
         let hashed = self.hasher.take().map(ScopedJoinHandle::join);
@@ -283,14 +277,15 @@ struct Outputs {
     empty: Receiver<Vec<u8>>,
 }
 
+/// Sends a layer's plain bytes on; returns whether the blob is what it is called, which it has to be where the
+/// layer is checked.
 fn produce(
     plumbing: Plumbing<'_>,
     layer: &Layer,
     abandoned: &AtomicBool,
-    differs: &AtomicBool,
     traffic: Arc<Traffic>,
     outputs: Outputs,
-) -> Result<(), Produced> {
+) -> Result<bool, Produced> {
     let blob = traffic.time_source(|| plumbing.source.open(layer)).map_err(Error::from)?;
     let algorithm = layer.digest.as_ref().map(Digest::algorithm);
     let mut counted = Counted {
@@ -308,11 +303,8 @@ fn produce(
             Err(damage.unwrap_or(error).into())
         }
         Err(other) => Err(other),
-        Ok(()) if layer.verify => counted.check(layer).map_err(Produced::from),
-        Ok(()) => {
-            differs.store(!counted.holds(layer), Ordering::Relaxed);
-            Ok(())
-        }
+        Ok(()) if layer.verify => Ok(counted.check(layer).map(|()| true)?),
+        Ok(()) => Ok(counted.holds(layer)),
     }
 }
 

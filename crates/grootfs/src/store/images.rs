@@ -9,14 +9,13 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, openat};
 use rustix::io::Errno;
 
 use super::id::ImageId;
 use super::layout::{GARBAGE, ImagePaths, Layout};
-use super::locks::Patience;
+use super::locks::{Patience, Waiting};
 use super::{Doing, Error, Store, dependencies, limits, locks, origin, volumes};
 use crate::driver::limit::Limit;
 use crate::driver::{Change, Driver, Mount, NewRoot};
@@ -245,8 +244,7 @@ fn lock_image(dir: &Path, patience: &Patience) -> Result<Option<OwnedFd>, Error>
         Err(Errno::NOENT) => return Ok(None),
         other => other.at("open", dir)?,
     };
-    let since = Instant::now();
-    let mut pause = locks::SHORTEST_PAUSE;
+    let mut waiting = Waiting::new(patience);
     loop {
         match flock(&fd, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => break,
@@ -258,15 +256,7 @@ fn lock_image(dir: &Path, patience: &Patience) -> Result<Option<OwnedFd>, Error>
             // Whoever holds it is taking the image away, however long that takes.
             return Ok(None);
         }
-        if since.elapsed() >= patience.limit {
-            let key = dir.display().to_string();
-            let holder = locks::holder(dir);
-            return Err(Error::LockTimeout { key, after: patience.limit, holder });
-        }
-        if patience.interrupt.wait(pause) {
-            return Err(Error::Interrupted);
-        }
-        pause = (pause * 2).min(locks::LONGEST_PAUSE);
+        waiting.pause(&dir.to_string_lossy(), dir)?;
     }
     Ok(is_at(&fd, dir).then_some(fd))
 }
@@ -311,6 +301,7 @@ mod tests {
         assert!(!is_at(&lock, &image));
         assert!(is_at(&lock, &aside));
     }
+
     #[test]
     fn waiting_for_an_image_ends_and_names_the_holder() {
         let dir = tempfile::tempdir().unwrap();

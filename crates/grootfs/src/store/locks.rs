@@ -57,7 +57,7 @@ const GATE_OPEN: Duration = Duration::from_millis(80);
 
 /// Pauses between two looks at a lock: short at first, never so long that a person notices.
 pub(crate) const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
-pub(super) const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
 /// How a lock is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,23 +141,39 @@ pub fn acquire(layout: &Layout, key: &str, mode: Mode, patience: &Patience) -> R
         Mode::Shared => FlockOperation::NonBlockingLockShared,
         Mode::Exclusive => FlockOperation::NonBlockingLockExclusive,
     };
-    let mut waiting: Option<Instant> = None;
-    // flock(2) cannot wait for two things at once, so it is asked again and again.
+    let mut waiting = Waiting::new(patience);
     loop {
         let place = open(layout, key)?;
         if let Some(lock) = try_lock(layout, key, place, operation)? {
             return Ok(lock);
         }
-        let since = *waiting.get_or_insert_with(Instant::now);
-        if since.elapsed() >= patience.limit {
-            let holder = holder(&layout.lock(key));
-            return Err(Error::LockTimeout { key: key.to_owned(), after: patience.limit, holder });
+        waiting.pause(key, &layout.lock(key))?;
+    }
+}
+
+/// Somebody who waits for a lock. flock(2) cannot wait for two things at once, so it is asked again and again.
+pub(super) struct Waiting<'a> {
+    patience: &'a Patience,
+    since: Option<Instant>,
+}
+
+impl<'a> Waiting<'a> {
+    /// Has not waited yet.
+    pub fn new(patience: &'a Patience) -> Self {
+        Self { patience, since: None }
+    }
+
+    /// Waits a moment; an error when that has been long enough, which names the lock as `key` and who holds it.
+    pub fn pause(&mut self, key: &str, path: &Path) -> Result<(), Error> {
+        let Patience { limit, ref interrupt } = *self.patience;
+        let waited = self.since.get_or_insert_with(Instant::now).elapsed();
+        if waited >= limit {
+            let (key, holder) = (key.to_owned(), holder(path));
+            return Err(Error::LockTimeout { key, after: limit, holder });
         }
         // An eighth of what it has waited already is what anybody waits too long.
-        let pause = (since.elapsed() / 8).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
-        if patience.interrupt.wait(pause) {
-            return Err(Error::Interrupted);
-        }
+        let pause = (waited / 8).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
+        if interrupt.wait(pause) { Err(Error::Interrupted) } else { Ok(()) }
     }
 }
 
@@ -279,7 +295,7 @@ fn failure(layout: &Layout, key: &str, operation: &'static str, error: io::Error
 }
 
 /// The process that holds the lock of a file or directory, where `/proc/locks` tells.
-pub(super) fn holder(path: &Path) -> Option<u32> {
+fn holder(path: &Path) -> Option<u32> {
     let file = std::fs::metadata(path).ok()?;
     holder_in(&std::fs::read_to_string("/proc/locks").ok()?, file.dev(), file.ino())
 }

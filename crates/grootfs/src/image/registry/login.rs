@@ -14,7 +14,9 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
 
 use super::super::network::Network;
+use super::super::reference::Reference;
 use super::super::secret::Secret;
+use super::endpoint::Endpoint;
 use super::error::Error;
 
 /// Largest file of saved logins.
@@ -79,6 +81,22 @@ struct HelperAnswer {
 }
 
 impl Login {
+    /// Who we are at a server that is asked for a reference. What is `given` is meant for the registry itself,
+    /// and no mirror gets it.
+    pub fn at(
+        endpoint: &Endpoint,
+        reference: &Reference,
+        given: Option<&(String, Secret)>,
+        files: &[PathBuf],
+    ) -> Self {
+        let (registry, given) = if endpoint.is_origin {
+            (reference.domain(), given.cloned())
+        } else {
+            (endpoint.host(), None)
+        };
+        Self { registry: registry.to_owned(), given, files: files.to_owned() }
+    }
+
     /// Looks it up.
     pub fn saved(&self, network: &Network) -> Result<Option<Saved>, Error> {
         if let Some((user, password)) = &self.given {

@@ -64,13 +64,7 @@ impl RegistrySource {
         let given = options.username.clone().filter(|user| !user.is_empty());
         let given = given.zip(Some(options.password.clone().unwrap_or_default()));
         let clients = endpoints.into_iter().map(|endpoint| {
-            // What is given on the command line is meant for the registry itself.
-            let (registry, given) = if endpoint.is_origin {
-                (reference.domain().to_owned(), given.clone())
-            } else {
-                (endpoint.host().to_owned(), None)
-            };
-            let login = Login { registry, given, files: files.clone() };
+            let login = Login::at(&endpoint, &reference, given.as_ref(), &files);
             Client::new(endpoint, &reference, login)
         });
         let network = Arc::new(Network::new(options.network.clone(), trust));

@@ -55,14 +55,7 @@ pub fn ping(
         Err(error) => return unknown(crate::error::chain(&error)),
     };
     let files = login::files(|name| std::env::var(name).ok());
-    let login = |endpoint: &Endpoint| {
-        let (registry, given) = if endpoint.is_origin {
-            (reference.domain().to_owned(), given.clone())
-        } else {
-            (endpoint.host().to_owned(), None)
-        };
-        Login { registry, given, files: files.clone() }
-    };
+    let login = |endpoint: &Endpoint| Login::at(endpoint, &reference, given.as_ref(), &files);
     endpoints.iter().map(|endpoint| ask(endpoint, options, &login(endpoint))).collect()
 }
 

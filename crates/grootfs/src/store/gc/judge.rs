@@ -61,8 +61,8 @@ pub struct Judged {
 /// Who uses which volumes.
 #[derive(Debug, Default)]
 pub struct Used {
-    /// The images that have been looked at, and which file said what they use.
-    images: HashMap<String, Option<Written>>,
+    /// The images that need no second look, and which file said what they use.
+    images: HashMap<String, Written>,
     by_images: BTreeMap<String, BTreeSet<String>>,
     by_ignored: BTreeMap<String, String>,
     by_pulls: HashSet<String>,
@@ -110,13 +110,15 @@ impl Cleaner<'_> {
         for image in volumes::names(&layout.images()).doing("listing images")? {
             // Before it is read: what is written between the two is looked at again.
             let written = self.written(&image);
-            if written.is_some() && used.images.get(&image) == Some(&written) {
+            if written.is_some() && used.images.get(&image) == written.as_ref() {
                 continue;
             }
             for volume in self.volumes_of(&image) {
                 used.by_images.entry(volume).or_default().insert(image.clone());
             }
-            used.images.insert(image, written);
+            if let Some(written) = written {
+                used.images.insert(image, written);
+            }
         }
         Ok(())
     }
