@@ -246,7 +246,7 @@ impl Network {
         if address.is_https() {
             config = config.tls_config(self.trust(address)?.config());
         }
-        Ok(Agent::with_parts(config.build(), DefaultConnector::default(), names::Names))
+        Ok(Agent::with_parts(config.build(), DefaultConnector::default(), names::Names::default()))
     }
 
     fn proxy(&self, address: &Address) -> Result<Option<ureq::Proxy>, Error> {
