@@ -1,6 +1,5 @@
 //! Files and trees.
 
-use std::collections::VecDeque;
 use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -68,7 +67,7 @@ pub fn size(path: &Path) -> Result<Size> {
 }
 
 /// Removes a tree, whatever its depth, without following links or entering mounts. A tree that is
-/// not there is success. A large one is removed from both ends at once.
+/// not there is success, and two may remove one tree.
 pub fn remove_tree(parent: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
     match unlinkat(parent, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => return Ok(()),
@@ -80,17 +79,7 @@ pub fn remove_tree(parent: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
     // Once more for the directories that were moved to the top.
     loop {
         let before = moved;
-        let mut last_first = Emptying { top: &top, end: End::Last, moved: &mut moved };
-        if !last_first.empty(LARGE)? {
-            std::thread::scope(|scope| {
-                // Both find things gone that the other one has removed, and go on. Whatever stops this one
-                // will be met by the other one too, which also does without it.
-                let _ = std::thread::Builder::new().spawn_scoped(scope, || {
-                    Emptying { top: &top, end: End::First, moved: &mut 0 }.empty(usize::MAX)
-                });
-                last_first.empty(usize::MAX)
-            })?;
-        }
+        empty(&top, &mut moved)?;
         if moved == before {
             break;
         }
@@ -99,69 +88,33 @@ pub fn remove_tree(parent: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
     remove_directory(parent, name)
 }
 
-/// Directories from which on a tree is large: less is done before a thread is.
-const LARGE: usize = 300;
-
-/// Which of the directories in a directory comes first.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
-    First,
-    Last,
-}
-
-/// A tree that is being emptied.
-struct Emptying<'a> {
-    top: &'a OwnedFd,
-    end: End,
-    /// How many directories were moved to the top. Only who begins with the last ones does that.
-    moved: &'a mut u64,
-}
-
 /// One directory on the way down.
 struct Level {
     directory: OwnedFd,
     name: CString,
     /// Sub-directories that are still to be emptied.
-    below: VecDeque<CString>,
+    below: Vec<CString>,
 }
 
-impl Emptying<'_> {
-    /// Empties the tree; gives up after so many directories and then returns `false`.
-    fn empty(&mut self, most: usize) -> Result<bool> {
-        let directory = open_below(self.top.as_fd(), OsStr::new("."))?;
-        let Some(directory) = directory else { return Ok(true) };
-        let below = remove_files(&directory)?;
-        let mut stack = vec![Level { directory, name: c".".to_owned(), below }];
-        let mut visited = 0;
-        loop {
-            let depth = stack.len();
-            let Some(level) = stack.last_mut() else { return Ok(true) };
-            let next = match self.end {
-                End::First => level.below.pop_front(),
-                End::Last => level.below.pop_back(),
-            };
-            let Some(name) = next else {
-                let Some(done) = stack.pop() else { return Ok(true) };
-                if let Some(parent) = stack.last() {
-                    drop(done.directory);
-                    remove_directory(parent.directory.as_fd(), os(&done.name))?;
-                }
-                continue;
-            };
-            visited += 1;
-            if visited > most {
-                return Ok(false);
+/// Empties a directory; counts in `moved` what was too deep and is at its top now.
+fn empty(top: &OwnedFd, moved: &mut u64) -> Result<()> {
+    let Some(directory) = open_below(top.as_fd(), OsStr::new("."))? else { return Ok(()) };
+    let below = remove_files(&directory)?;
+    let mut stack = vec![Level { directory, name: c".".to_owned(), below }];
+    loop {
+        let is_deep = stack.len() >= OPEN_DIRECTORIES;
+        let Some(level) = stack.last_mut() else { return Ok(()) };
+        let Some(name) = level.below.pop() else {
+            let done = stack.pop();
+            if let (Some(Level { name, .. }), Some(parent)) = (done, stack.last()) {
+                remove_directory(parent.directory.as_fd(), os(&name))?;
             }
-            if depth >= OPEN_DIRECTORIES {
-                if self.end == End::Last {
-                    move_to_top(level.directory.as_fd(), &name, self.top, self.moved)?;
-                    continue;
-                }
-                // Left to the other one, and so is everything above it.
-                return Ok(false);
-            }
-            let opened = open_to_empty(level.directory.as_fd(), os(&name))?;
-            let Some(directory) = opened else { continue };
+            continue;
+        };
+        let parent = level.directory.as_fd();
+        if is_deep {
+            move_to_top(parent, &name, top, moved)?;
+        } else if let Some(directory) = open_to_empty(parent, os(&name))? {
             let below = remove_files(&directory)?;
             stack.push(Level { directory, name, below });
         }
@@ -186,8 +139,8 @@ fn move_to_top(
 }
 
 /// Removes everything but directories from a directory; returns their names.
-fn remove_files(directory: &OwnedFd) -> Result<VecDeque<CString>> {
-    let mut directories = VecDeque::new();
+fn remove_files(directory: &OwnedFd) -> Result<Vec<CString>> {
+    let mut directories = Vec::new();
     let mut buffer = Vec::with_capacity(ENTRIES_BUFFER);
     let mut entries = RawDir::new(directory, buffer.spare_capacity_mut());
     while let Some(entry) = entries.next() {
@@ -201,13 +154,13 @@ fn remove_files(directory: &OwnedFd) -> Result<VecDeque<CString>> {
             continue;
         }
         if entry.file_type() == FileType::Directory {
-            directories.push_back(name.to_owned());
+            directories.push(name.to_owned());
             continue;
         }
         match unlinkat(directory, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
             // The file system did not tell the type.
-            Err(Errno::ISDIR) => directories.push_back(name.to_owned()),
+            Err(Errno::ISDIR) => directories.push(name.to_owned()),
             Err(errno) => return Err(errno).call("unlinkat", || show(os(name))),
         }
     }
@@ -295,9 +248,9 @@ mod tests {
     }
 
     #[test]
-    fn removes_large_trees_from_both_ends() {
+    fn removes_wide_trees() {
         let dir = tempfile::tempdir().unwrap();
-        for n in 0..2 * LARGE {
+        for n in 0..600 {
             let below = dir.path().join(format!("tree/{}/{}/{n}", n % 7, n % 3));
             fs::create_dir_all(&below).unwrap();
             fs::write(below.join("file"), "x").unwrap();
