@@ -1845,7 +1845,7 @@ _grootfs() {
             return 0
             ;;
         grootfs__subcmd__init__subcmd__store)
-            opts="-h --uid-mapping --gid-mapping --rootless --store-size-bytes --with-direct-io --config --store --driver --log-level --log-file --log-timestamp-format --tardis-bin --drax-bin --btrfs-progs-path --newuidmap-bin --newgidmap-bin --log-format --metrics-textfile --metron-endpoint --compat --progress --quiet --help"
+            opts="-h --uid-mapping --gid-mapping --rootless --store-size-bytes --with-direct-io --with-simple-quotas --config --store --driver --log-level --log-file --log-timestamp-format --tardis-bin --drax-bin --btrfs-progs-path --newuidmap-bin --newgidmap-bin --log-format --metrics-textfile --metron-endpoint --compat --progress --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -93,6 +93,7 @@ complete -c grootfs -n "__fish_grootfs_using_subcommand init-store" -l compat -d
 garden\t''"
 complete -c grootfs -n "__fish_grootfs_using_subcommand init-store" -l progress -d 'auto: one line of a terminal on standard error; plain: a line every few seconds; none' -r -f
 complete -c grootfs -n "__fish_grootfs_using_subcommand init-store" -l with-direct-io -d 'Lets that file system go round the page cache of the one below'
+complete -c grootfs -n "__fish_grootfs_using_subcommand init-store" -l with-simple-quotas -d 'Lets that file system count with the simple quotas of btrfs: a create does not slow down with many roots (Linux 6.7)'
 complete -c grootfs -n "__fish_grootfs_using_subcommand init-store" -l quiet -d 'No progress and no warnings; what is asked for is printed all the same'
 complete -c grootfs -n "__fish_grootfs_using_subcommand init-store" -s h -l help -d 'Print help'
 complete -c grootfs -n "__fish_grootfs_using_subcommand delete-store" -l config -d 'Configuration file (YAML); flags win over it' -r -F

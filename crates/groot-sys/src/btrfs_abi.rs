@@ -135,6 +135,8 @@ pub const LIMIT_EXCLUSIVE: u64 = 2;
 pub const QGROUP_LEVEL_SHIFT: u32 = 48;
 /// `BTRFS_QUOTA_CTL_ENABLE`
 pub const QUOTA_CTL_ENABLE: u64 = 1;
+/// `BTRFS_QUOTA_CTL_ENABLE_SIMPLE_QUOTA`
+pub const QUOTA_CTL_ENABLE_SIMPLE: u64 = 4;
 
 pub const RESIZE: Opcode = opcode::write::<VolArgs>(MAGIC, 3);
 pub const SYNC: Opcode = opcode::none(MAGIC, 8);

@@ -8,11 +8,16 @@ use crate::btrfs::{Key, number, search, set, sync, update};
 use crate::btrfs_abi as abi;
 use crate::{Call, Errno, Result};
 
-/// Turns quota groups on for the whole file system.
-pub fn enable(fd: BorrowedFd<'_>) -> Result<()> {
-    let mut args = abi::QuotaCtl { cmd: abi::QUOTA_CTL_ENABLE, status: 0 };
+/// Turns quota groups on for the whole file system. Where they are on already, they stay as they are. `EINVAL` where
+/// the kernel knows no simple ones.
+pub fn enable(fd: BorrowedFd<'_>, simple: bool) -> Result<()> {
+    let (cmd, name) = match simple {
+        false => (abi::QUOTA_CTL_ENABLE, "ENABLE"),
+        true => (abi::QUOTA_CTL_ENABLE_SIMPLE, "ENABLE_SIMPLE_QUOTA"),
+    };
+    let mut args = abi::QuotaCtl { cmd, status: 0 };
     update::<{ abi::QUOTA_CTL }, _>(fd, &mut args)
-        .call("ioctl", || "BTRFS_IOC_QUOTA_CTL, ENABLE".into())
+        .call("ioctl", || format!("BTRFS_IOC_QUOTA_CTL, {name}"))
 }
 
 /// How a file system counts.

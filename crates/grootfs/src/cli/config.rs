@@ -111,6 +111,7 @@ fn values(config: &Config) -> Vec<(&'static str, Value)> {
         ("clean.keep_recent", config.keep_recent.into()),
         ("init.store_size_bytes", config.store_size.into()),
         ("init.with_direct_io", config.with_direct_io.into()),
+        ("init.with_simple_quotas", config.with_simple_quotas.into()),
         ("pull.concurrency", pull.concurrency.into()),
         ("pull.chunk_size", pull.chunk_size.into()),
         ("pull.attempts", pull.attempts.into()),

@@ -23,6 +23,7 @@ pub fn run(context: &Context, args: &InitStore) -> Result<String, Error> {
         mappings: &mappings,
         size: (config.store_size > 0).then_some(config.store_size),
         direct_io: config.with_direct_io,
+        simple_quotas: config.with_simple_quotas,
         btrfs_tools: config.btrfs_progs_path.as_deref(),
     };
     // What is there does not choose the driver of a store that is to be made.

@@ -67,6 +67,7 @@ pub struct Clean {
 pub struct Init {
     pub store_size_bytes: Option<i64>,
     pub with_direct_io: Option<bool>,
+    pub with_simple_quotas: Option<bool>,
     pub owneruser: Option<String>,
     pub ownergroup: Option<String>,
 }

@@ -72,6 +72,8 @@ pub struct Flags {
     pub store_size_bytes: Option<i64>,
     /// `--with-direct-io`.
     pub with_direct_io: Option<bool>,
+    /// `--with-simple-quotas`.
+    pub with_simple_quotas: Option<bool>,
 }
 
 /// The configuration of one run.
@@ -127,6 +129,8 @@ pub struct Config {
     pub store_size: u64,
     /// Whether its loop device goes round the page cache.
     pub with_direct_io: bool,
+    /// Whether it counts with the simple quotas of btrfs.
+    pub with_simple_quotas: bool,
     /// Where each value came from.
     pub sources: Sources,
     /// Keys of the file that mean nothing to us.
@@ -277,6 +281,11 @@ impl Config {
                 "init.with_direct_io",
                 flags.with_direct_io,
                 init.with_direct_io,
+            ),
+            with_simple_quotas: from.switch(
+                "init.with_simple_quotas",
+                flags.with_simple_quotas,
+                init.with_simple_quotas,
             ),
             pull: Pull::from_file(pull, registries)?,
             sources: from,

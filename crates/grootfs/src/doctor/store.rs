@@ -21,6 +21,9 @@ use crate::store::{self, Store};
 /// Percent of a file system, or of its inodes, below which little is free.
 const LITTLE: u64 = 5;
 
+/// Roots from which on full quotas of btrfs cost some ten milliseconds a create (docs/performance.md).
+const MANY: usize = 100;
+
 pub fn examine(config: &Config, layout: &Layout, kind: Option<Kind>) -> Vec<Finding> {
     let root = layout.root().display();
     let store = Store::open(layout.root());
@@ -42,6 +45,12 @@ pub fn examine(config: &Config, layout: &Layout, kind: Option<Kind>) -> Vec<Find
     });
     let topic = "store: limits";
     findings.push(match driver.check_limits() {
+        Ok(()) if driver.has_simple_limits() == Some(false) && images(layout) > MANY => {
+            let fix = format!(
+                "grootfs --store {root}.new --driver btrfs init-store --store-size-bytes N --with-simple-quotas"
+            );
+            Finding::warning(topic, format!("full quotas, and more than {MANY} roots: creates become slow"), fix)
+        }
         Ok(()) => Finding::ok(topic, "the file system counts and limits what roots write"),
         Err(error) => {
             let fix = match kind {
@@ -61,6 +70,10 @@ pub fn examine(config: &Config, layout: &Layout, kind: Option<Kind>) -> Vec<Find
         }
     }
     findings
+}
+
+fn images(layout: &Layout) -> usize {
+    store::images::list(layout).map_or(0, |found| found.len())
 }
 
 /// The command with which XFS counts.

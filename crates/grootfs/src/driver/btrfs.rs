@@ -86,9 +86,20 @@ impl Driver for Btrfs {
         groot_sys::btrfs::grow(root.as_fd()).doing("growing the store's file system")
     }
 
-    fn enable_limits(&self) -> Result<(), Error> {
+    fn enable_limits(&self, simple: bool) -> Result<(), Error> {
         let root = files::open_directory(self.layout.root())?;
-        groot_sys::qgroup::enable(root.as_fd()).doing("enabling btrfs quotas")
+        match groot_sys::qgroup::enable(root.as_fd(), simple) {
+            Err(error) if simple && error.errno() == Errno::INVAL => Err(Error::NoLimits(
+                "this kernel has no simple quotas, Linux 6.7 was the first: leave --with-simple-quotas \
+                 (init.with_simple_quotas) out"
+                    .into(),
+            )),
+            other => other.doing("enabling btrfs quotas"),
+        }
+    }
+
+    fn has_simple_limits(&self) -> Option<bool> {
+        quota_groups::mode(self.layout.root()).ok().map(|mode| mode == drax::Mode::Simple)
     }
 
     fn configure_store(&self, _owner: Option<Owner>) -> Result<(), Error> {

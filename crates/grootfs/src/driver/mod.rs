@@ -271,8 +271,12 @@ pub trait Driver: Faults + fmt::Debug + Send + Sync {
     /// Lets the store's own file system take so many bytes of its device, which has them.
     fn grow(&self, bytes: u64) -> Result<(), Error>;
 
-    /// Turns on what limits need, on a file system that was made for this store.
-    fn enable_limits(&self) -> Result<(), Error>;
+    /// Turns on what limits need, on a file system that was made for this store. `simple` asks for quotas that
+    /// count less and cost less; what is on already stays.
+    fn enable_limits(&self, simple: bool) -> Result<(), Error>;
+
+    /// Whether limits are kept by such simple quotas; `None` where there are none of that kind.
+    fn has_simple_limits(&self) -> Option<bool>;
 
     /// Makes the driver's own parts of a store. May be repeated.
     fn configure_store(&self, owner: Option<Owner>) -> Result<(), Error>;

@@ -150,9 +150,13 @@ impl Driver for OverlayXfs {
         groot_sys::xfs::grow(root.as_fd(), bytes).doing("growing the store's file system")
     }
 
-    fn enable_limits(&self) -> Result<(), Error> {
+    fn enable_limits(&self, _simple: bool) -> Result<(), Error> {
         // Project quotas are a mount option, which `mount_store` gives.
         Ok(())
+    }
+
+    fn has_simple_limits(&self) -> Option<bool> {
+        None
     }
 
     fn configure_store(&self, owner: Option<Owner>) -> Result<(), Error> {

@@ -109,8 +109,12 @@ impl Driver for Told<'_> {
         self.driver.grow(bytes)
     }
 
-    fn enable_limits(&self) -> Result<(), Error> {
-        self.driver.enable_limits()
+    fn enable_limits(&self, simple: bool) -> Result<(), Error> {
+        self.driver.enable_limits(simple)
+    }
+
+    fn has_simple_limits(&self) -> Option<bool> {
+        self.driver.has_simple_limits()
     }
 
     fn configure_store(&self, owner: Option<Owner>) -> Result<(), Error> {

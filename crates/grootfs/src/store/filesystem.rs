@@ -27,6 +27,7 @@ pub(super) fn prepare(
 ) -> Result<(), Error> {
     let root = layout.root();
     let backing = layout.backing_file();
+    check_quotas(driver, init, backing.exists())?;
     if root.exists() && !root.is_dir() {
         return Err(Error::Message(format!("path `{}` is not a directory", root.display())));
     }
@@ -56,6 +57,26 @@ pub(super) fn prepare(
             "{}: no such file or directory (make it, or give --store-size-bytes)",
             checked.display()
         ))),
+    }
+}
+
+/// Simple quotas are for file systems that nobody else uses.
+fn check_quotas(driver: &dyn Driver, init: &Init<'_>, has_own: bool) -> Result<(), Error> {
+    let refused =
+        |why: &str| Err(Error::Message(format!("simple quotas were asked for, but {why}")));
+    if !init.simple_quotas {
+        Ok(())
+    } else if driver.kind() != Kind::Btrfs {
+        refused(
+            "only the driver btrfs has them: leave --with-simple-quotas (init.with_simple_quotas) out",
+        )
+    } else if init.size.is_none() && !has_own {
+        refused(
+            "the store is to lie on a file system that was there: turn them on there with `btrfs quota enable \
+             --simple`, or give the store one of its own with --store-size-bytes",
+        )
+    } else {
+        Ok(())
     }
 }
 
@@ -111,7 +132,12 @@ fn damaged(backing: &Path, driver: &dyn Driver, error: Error) -> Error {
 fn adjust(layout: &Layout, driver: &dyn Driver, init: &Init<'_>, log: &Log) -> Result<(), Error> {
     if !layout.namespace_file().exists() {
         // Not a store yet: who made the file system may have been killed before he came to this.
-        driver.enable_limits()?;
+        driver.enable_limits(init.simple_quotas)?;
+    } else if init.simple_quotas && driver.has_simple_limits() == Some(false) {
+        log.info(
+            "simple-quotas-ignored",
+            "the store keeps its full quotas: only a new one gets simple ones",
+        );
     }
     set_direct_io(layout, init)?;
     let backing = layout.backing_file();
@@ -164,7 +190,7 @@ fn make_filesystem(
     format_aside(layout, driver, init, size)?;
     make_directory(layout.root())?;
     attach_and_mount(layout, driver, init)?;
-    Ok(driver.enable_limits()?)
+    Ok(driver.enable_limits(init.simple_quotas)?)
 }
 
 /// Formats the backing file under another name: what has its own name is whole. A formatter that is killed

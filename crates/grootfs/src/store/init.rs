@@ -36,6 +36,8 @@ pub struct Init<'a> {
     pub size: Option<u64>,
     /// Whether its loop device is to go round the page cache of the file system below.
     pub direct_io: bool,
+    /// Whether that file system is to count with simple quotas.
+    pub simple_quotas: bool,
     /// Directory of `mkfs.btrfs`.
     pub btrfs_tools: Option<&'a Path>,
 }

@@ -39,6 +39,11 @@ fn on_btrfs(said: &mut Said) {
     fails("id-taken", &["create", &url, "web-1"]);
     fails("limit-of-nothing", &["limit", "--disk-limit-size-bytes", "5", "web-2"]);
     fails("no-inode-limits", &["create", "--inode-limit", "100", &url, "web-2"]);
+    fails(
+        "simple-quotas-refused",
+        &["--driver", "overlay-xfs", "init-store", "--with-simple-quotas"],
+    );
+    fails("simple-quotas-refused", &["init-store", "--with-simple-quotas"]);
     fails("other-driver", &["--driver", "overlay-xfs", "create", &url, "web-2"]);
     let big = fixture.scratch("big.tar");
     write_tar(&big, &Layer::new().file("big", vec![1; 3_000_000]), Compression::None);

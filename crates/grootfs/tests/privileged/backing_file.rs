@@ -8,7 +8,7 @@ use std::process::Command;
 use testkit::command::{Grootfs, Running, TIME_LIMIT, run, start};
 use testkit::filesystem::{Scratch, loop_devices_below, mounts_below, require_root};
 
-use crate::fixture::{Driver, PROGRAM, assert_contains};
+use crate::fixture::{Driver, Fixture, PROGRAM, assert_contains};
 
 /// Bytes of the file system. The formatters of today refuse less than 300 MiB (XFS).
 const SIZE: &str = "335544320";
@@ -116,6 +116,46 @@ fn privileged_direct_io() {
     place.grootfs.ok(&[&place.init[..], &["--with-direct-io"]].concat());
     assert!(direct());
     place.check();
+}
+
+/// How the kernel counts on the btrfs of a store.
+fn quotas_of(store: &Path) -> String {
+    let findmnt = run(Command::new("findmnt").args(["--noheadings", "--output=UUID"]).arg(store));
+    let id = findmnt.success();
+    fs::read_to_string(format!("/sys/fs/btrfs/{}/qgroups/mode", id.trim())).unwrap().trim().into()
+}
+
+/// Simple quotas are turned on where a file system is made, and nowhere else.
+#[test]
+fn privileged_simple_quotas() {
+    let place = Place::new(Driver::Btrfs);
+    let simple = [&place.init[..], &["--with-simple-quotas"]].concat();
+    place.grootfs.ok(&simple);
+    assert_eq!(quotas_of(place.grootfs.store()), "squota");
+    place.unmount();
+    place.grootfs.ok(&place.init);
+    assert_eq!(quotas_of(place.grootfs.store()), "squota");
+    place.grootfs.ok(&["delete-store", "--with-backing-file"]);
+    // One with full quotas keeps them, and says so.
+    place.grootfs.ok(&place.init);
+    let log = place.scratch.join("log");
+    let logged = ["--log-level", "info", "--log-file", log.to_str().unwrap()];
+    place.grootfs.ok(&[&logged[..], &simple].concat());
+    assert_eq!(quotas_of(place.grootfs.store()), "qgroup");
+    assert_contains(&fs::read_to_string(&log).unwrap(), "the store keeps its full quotas");
+    place.check();
+}
+
+/// Nobody else's file system is changed, and the other driver has nothing of the kind.
+#[test]
+fn privileged_simple_quotas_are_refused() {
+    let place = Place::new(Driver::OverlayXfs);
+    let error = place.grootfs.fails(&[&place.init[..], &["--with-simple-quotas"]].concat());
+    assert_contains(&error, "only the driver btrfs has them");
+    assert!(!place.backing_file().exists());
+    let fixture = Fixture::without_store(Driver::Btrfs);
+    let error = fixture.grootfs.fails(&["init-store", "--with-simple-quotas"]);
+    assert_contains(&error, "a file system that was there");
 }
 
 /// A larger size, while it is in use and after a reboot: everything in it stays, and there is more room.

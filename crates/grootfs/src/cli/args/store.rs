@@ -26,6 +26,9 @@ pub struct InitStore {
     /// Lets that file system go round the page cache of the one below
     #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean, value_name = "BOOL")]
     pub with_direct_io: Option<bool>,
+    /// Lets that file system count with the simple quotas of btrfs: a create does not slow down with many roots (Linux 6.7)
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean, value_name = "BOOL")]
+    pub with_simple_quotas: Option<bool>,
     /// None
     #[arg(hide = true)]
     pub arguments: Vec<String>,
@@ -42,6 +45,7 @@ impl InitStore {
     pub fn add_to(&self, flags: &mut Flags) {
         flags.store_size_bytes = self.store_size_bytes;
         flags.with_direct_io = self.with_direct_io;
+        flags.with_simple_quotas = self.with_simple_quotas;
     }
 }
 
