@@ -60,6 +60,7 @@ class Bench:
             tools.Nothing("/bin/true", given.room, None, given.registry),
             tools.Grootfs("grootfs overlay-xfs", given.grootfs, f"{xfs}/store", "xfs", given.registry),
             tools.Grootfs("grootfs btrfs", given.grootfs, f"{btrfs}/store", "btrfs", given.registry),
+            tools.Grootfs("grootfs btrfs simple", given.grootfs, f"{given.room}/simple", "btrfs", given.registry),
             tool(tools.Podman, "podman", xfs, "overlay"),
             tool(tools.Podman, "podman", btrfs, "btrfs"),
             tool(tools.Buildah, "buildah", xfs, "overlay"),
@@ -76,6 +77,7 @@ class Bench:
             tools.Hash("two sha256", place(given.room, "hash"), None, None, self.plain),
             tool(tools.Extract, "tar x", xfs, self.plain),
             tool(tools.Extract, "tar x", btrfs, self.plain),
+            tool(tools.ExtractAndSnapshot, "tar x and snapshots", btrfs, self.plain),
             tool(tools.Copy, "cp -a", xfs, self.plain),
         ]
 
@@ -151,13 +153,14 @@ class Bench:
     def settle(self):
         """What was written or removed before is nobody's cost any more."""
         # The first wakes who removes subvolumes, and would otherwise sleep for half a minute.
-        tools.quiet("btrfs", "filesystem", "sync", f"{self.given.room}/btrfs")
-        tools.quiet("btrfs", "subvolume", "sync", f"{self.given.room}/btrfs")
+        for place in ("btrfs", "simple"):
+            tools.quiet("btrfs", "filesystem", "sync", f"{self.given.room}/{place}")
+            tools.quiet("btrfs", "subvolume", "sync", f"{self.given.room}/{place}")
         self.write_out()
 
     def write_out(self):
         """Not all that other work on the machine has written."""
-        tools.quiet("sync", "--file-system", f"{self.given.room}/xfs", f"{self.given.room}/btrfs")
+        tools.quiet("sync", "--file-system", *(f"{self.given.room}/{place}" for place in ("xfs", "btrfs", "simple")))
 
     # Commands with a store in which everything is there.
 
@@ -221,6 +224,15 @@ class Bench:
         for _ in range(self.given.rounds):
             for tool in rows:
                 for name, images in (("one", same[:1]), ("8 of one image", same), ("8 of 8 images", different)):
+                    self.creates(title, tool, name, images)
+            self.results.save()
+        # A small image takes less time than the eight processes beside it.
+        title = "Cold creates at once, debian"
+        same = [self.image("debian")] * AT_ONCE
+        rows = [tool for tool in self.some(title, self.tools) if tool.cold(same[0], "layout", "x") and tool.list()]
+        for _ in range(self.given.rounds):
+            for tool in rows:
+                for name, images in (("one", same[:1]), ("8 of one image", same)):
                     self.creates(title, tool, name, images)
             self.results.save()
 

@@ -64,9 +64,6 @@ class Tool:
         self.name, self.place, self.filesystem, self.registry = name, place, filesystem, registry
 
     def reads(self, source, image):
-        # skopeo compresses what it puts into a registry.
-        if source == "registry" and image.compression == "plain":
-            return False
         return source in self.sources and image.compression in self.compressions
 
     def prepare(self, _image, _source):
@@ -301,6 +298,22 @@ class Hash(Part):
 class Extract(Part):
     def cold(self, image, _source, _name):
         return [self.extract(tar) for tar in self.plain(image)]
+
+
+class ExtractAndSnapshot(Part):
+    """What any store on btrfs has to do: a snapshot on top of each layer."""
+
+    def snapshots(self, image):
+        return [f"{self.place}/snapshot-{number}" for number, _ in enumerate(image.layers)]
+
+    def cold(self, image, _source, _name):
+        tree = f"{self.place}/tree"
+        steps = zip(self.plain(image), self.snapshots(image))
+        make = ["btrfs", "subvolume", "snapshot", tree]
+        return [argv for tar, snapshot in steps for argv in (self.extract(tar), [*make, snapshot])]
+
+    def forget(self):
+        quiet("sh", "-c", f"btrfs subvolume delete {self.place}/snapshot-*")
 
 
 class Copy(Part):
