@@ -41,8 +41,7 @@ impl Puller<'_> {
         let layout = &self.store.layout;
         let patience = self.patience();
         let begin = Instant::now();
-        let lock = locks::acquire(layout, chain_id, locks::Mode::Exclusive, &patience)
-            .map_err(Error::Lock)?;
+        let lock = locks::acquire_layer(layout, chain_id, &patience).map_err(Error::Lock)?;
         let waited = begin.elapsed();
         let claim = self.claimed(chain_id, lock)?;
         // A look at a layer that is there is no wait.

@@ -56,7 +56,7 @@ impl Puller<'_> {
         let parent = below.last().map(String::as_str);
         let layout = &self.store.layout;
         let (key, patience) = (lock_key(layer), self.patience());
-        let lock = || locks::acquire(layout, &key, locks::Mode::Exclusive, &patience);
+        let lock = || locks::acquire_layer(layout, &key, &patience);
         let _lock = self.metrics.timed(Timing::ExclusiveLock, lock).map_err(Error::Lock)?;
         if let Some(found) = self.known(layer, parent)? {
             return Ok(found);

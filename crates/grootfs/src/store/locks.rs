@@ -28,6 +28,8 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
@@ -149,6 +151,65 @@ pub fn acquire(layout: &Layout, key: &str, mode: Mode, patience: &Patience) -> R
         }
         waiting.pause(key, &layout.lock(key))?;
     }
+}
+
+/// Waits for the lock of a layer, which is held as long as a download takes. A thread waits in the kernel, so that
+/// the lock is had as soon as it is free: many may wait for one layer, and looks take the time of who builds it.
+pub fn acquire_layer(layout: &Layout, key: &str, patience: &Patience) -> Result<Lock, Error> {
+    let operation = FlockOperation::NonBlockingLockExclusive;
+    let since = Instant::now();
+    loop {
+        if let Some(lock) = try_lock(layout, key, open(layout, key)?, operation)? {
+            return Ok(lock);
+        }
+        let left = patience.limit.saturating_sub(since.elapsed());
+        match wait_in_thread(open(layout, key)?, left, &patience.interrupt) {
+            Waited::Locked(place) => {
+                // Otherwise its file was taken away meanwhile.
+                if let Some(lock) = try_lock(layout, key, place, operation)? {
+                    return Ok(lock);
+                }
+            }
+            Waited::Failed(errno) => return Err(failure(layout, key, "flock", errno.into())),
+            Waited::Stopped => return Err(Error::Interrupted),
+            Waited::TooLong => {
+                let (key, holder) = (key.to_owned(), holder(&layout.lock(key)));
+                return Err(Error::LockTimeout { key, after: patience.limit, holder });
+            }
+            Waited::NoThread => return acquire(layout, key, Mode::Exclusive, patience),
+        }
+    }
+}
+
+/// How waiting in the kernel ended.
+enum Waited {
+    Locked(Place),
+    Failed(Errno),
+    Stopped,
+    TooLong,
+    NoThread,
+}
+
+/// The thread is not to be stopped: it ends with the process, or lets go of the lock when it has it.
+fn wait_in_thread(place: Place, limit: Duration, interrupt: &Interrupt) -> Waited {
+    let (sender, ended) = mpsc::channel();
+    let stop = sender.clone();
+    let waiting = move || {
+        let locked = loop {
+            match flock(&place.file, FlockOperation::LockExclusive) {
+                Err(Errno::INTR) => {}
+                other => break other,
+            }
+        };
+        let waited = locked.map_or_else(Waited::Failed, |()| Waited::Locked(place));
+        // Nobody may be there any more.
+        drop(sender.send(waited));
+    };
+    if Builder::new().spawn(waiting).is_err() {
+        return Waited::NoThread;
+    }
+    interrupt.on_stop(move || drop(stop.send(Waited::Stopped)));
+    ended.recv_timeout(limit).unwrap_or(Waited::TooLong)
 }
 
 /// Somebody who waits for a lock. flock(2) cannot wait for two things at once, so it is asked again and again.
@@ -343,6 +404,32 @@ mod tests {
         drop(held);
         assert!(!is_held(&layout, "a/b").unwrap());
         assert!(try_acquire(&layout, "a/b").unwrap().is_some());
+    }
+
+    #[test]
+    fn the_lock_of_a_layer_is_had_when_it_is_free() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = layout(&directory);
+        let held = acquire_layer(&layout, "a", &patience(0)).unwrap();
+        let error = acquire_layer(&layout, "a", &patience(5)).unwrap_err().to_string();
+        assert!(
+            error.starts_with("timed out waiting for the 'a' file lock after '5ms'"),
+            "{error}"
+        );
+        let stopped = patience(60_000);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| acquire_layer(&layout, "a", &patience(60_000)));
+            let interrupted = scope.spawn(|| acquire_layer(&layout, "a", &stopped));
+            stopped.interrupt.stop();
+            assert!(matches!(interrupted.join().unwrap(), Err(Error::Interrupted)));
+            assert!(!waiting.is_finished());
+            // Who comes next finds the file that others will open.
+            std::fs::rename(layout.lock("a"), layout.lock("b")).unwrap();
+            drop(held);
+            let lock = waiting.join().unwrap().unwrap();
+            assert!(try_acquire(&layout, "a").unwrap().is_none());
+            drop(lock);
+        });
     }
 
     #[test]
