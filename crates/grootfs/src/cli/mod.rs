@@ -43,6 +43,7 @@ mod normalise;
 mod progress;
 mod pull;
 mod report;
+mod room;
 mod settle;
 mod signals;
 mod source;
@@ -195,9 +196,13 @@ fn dispatch(cli: Cli, given: &[OsString]) -> Result<Done, Error> {
         return Ok(Done::InNamespace(code));
     }
     let reporter = report::Reporter::new(&context, cli.command.name());
+    let brings_in = matches!(cli.command, Command::Create(_) | Command::Pull(_));
     let result = execute(&context, cli.command);
     reporter.report(&result);
-    result.map(Done::Here)
+    match result {
+        Err(error) if brings_in => Err(room::told(error, &context.layout)),
+        other => other.map(Done::Here),
+    }
 }
 
 fn execute(context: &Context, command: Command) -> Result<String, Error> {

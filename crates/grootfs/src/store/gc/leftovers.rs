@@ -1,5 +1,6 @@
 //! What killed processes leave beside volumes and images: a few bytes each, but for ever.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -99,7 +100,7 @@ fn records_of_nothing(layout: &Layout, names: &[String]) -> Result<Vec<PathBuf>,
             found.push(layout.meta().join(&name));
         }
     }
-    let images = images::list(layout)?;
+    let images: HashSet<PathBuf> = images::list(layout)?.into_iter().collect();
     for name in volumes::names(&layout.dependencies())? {
         let path = layout.dependencies().join(&name);
         let Some(key) = name.strip_suffix(".json") else { continue };
