@@ -34,11 +34,19 @@ class Results:
     def save(self):
         if self.path:
             with open(self.path, "w") as file:
-                json.dump(self.tables, file, indent=1)
-                file.write("\n")
+                file.write(text(self.tables))
 
     def markdown(self):
         return "\n".join(table(title, rows) for title, rows in self.tables.items())
+
+
+def text(tables):
+    """JSON with a line for each row: what changes between two runs can be seen."""
+    def lines(rows):
+        return ",\n".join(f"  {json.dumps(name)}: {json.dumps(figures)}" for name, figures in rows.items())
+
+    inner = ",\n".join(f" {json.dumps(title)}: {{\n{lines(rows)}\n }}" for title, rows in tables.items())
+    return f"{{\n{inner}\n}}\n"
 
 
 def table(title, rows):
