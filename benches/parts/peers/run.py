@@ -219,20 +219,18 @@ class Bench:
         self.rates()
         same = [self.image("eight-1")] * AT_ONCE
         different = [self.image(f"eight-{number}") for number in range(1, AT_ONCE + 1)]
-        title = "Cold creates at once"
-        rows = [tool for tool in self.some(title, self.tools) if tool.cold(same[0], "layout", "x") and tool.list()]
-        for _ in range(self.given.rounds):
-            for tool in rows:
-                for name, images in (("one", same[:1]), ("8 of one image", same), ("8 of 8 images", different)):
-                    self.creates(title, tool, name, images)
-            self.results.save()
+        self.several("Cold creates at once",
+                     {"one": same[:1], "8 of one image": same, "8 of 8 images": different})
         # A small image takes less time than the eight processes beside it.
-        title = "Cold creates at once, debian"
         same = [self.image("debian")] * AT_ONCE
-        rows = [tool for tool in self.some(title, self.tools) if tool.cold(same[0], "layout", "x") and tool.list()]
+        self.several("Cold creates at once, debian", {"one": same[:1], "8 of one image": same})
+
+    def several(self, title, cases):
+        first = next(iter(cases.values()))[0]
+        rows = [tool for tool in self.some(title, self.tools) if tool.cold(first, "layout", "x") and tool.list()]
         for _ in range(self.given.rounds):
             for tool in rows:
-                for name, images in (("one", same[:1]), ("8 of one image", same)):
+                for name, images in cases.items():
                     self.creates(title, tool, name, images)
             self.results.save()
 

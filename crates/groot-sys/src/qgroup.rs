@@ -32,6 +32,11 @@ pub enum Mode {
     Simple,
 }
 
+/// Whether this kernel knows simple quotas. No where no btrfs was used yet.
+pub fn kernel_has_simple_quotas() -> bool {
+    fs::exists("/sys/fs/btrfs/features/simple_quota").unwrap_or(false)
+}
+
 /// How the file system counts that `fd` lies on. Needs no privilege.
 pub fn mode(fd: BorrowedFd<'_>) -> Result<Mode> {
     let mut args = abi::FsInfo { head: [0; 2], fsid: [0; 16], rest: [0; 124] };

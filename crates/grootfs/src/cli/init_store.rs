@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::Context;
 use super::args::InitStore;
-use crate::driver::Told;
+use crate::driver::{QuotaMode, Told};
 use crate::error::Error;
 use crate::idmap::rootless::{self, Files};
 use crate::idmap::{IdMapping, IdMappings, list};
@@ -36,6 +36,10 @@ pub fn run(context: &Context, args: &InitStore) -> Result<String, Error> {
     if let Err(error) = driver.check_limits() {
         // The store works; only a create that asks for a limit will fail.
         context.warn("limits-not-available", &error);
+    }
+    if config.with_simple_quotas && driver.quotas() != Some(QuotaMode::Simple) {
+        let text = "the file system keeps the quotas that it has: only one that init-store makes gets simple ones";
+        context.warn("simple-quotas-ignored", &Error::Message(text.to_owned()));
     }
     super::clean::warn_of_threshold(context);
     Ok(String::new())

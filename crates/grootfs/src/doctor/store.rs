@@ -11,8 +11,8 @@ use rustix::fs::StatVfsMountFlags;
 
 use super::Finding;
 use crate::config::Config;
-use crate::driver::Kind;
 use crate::driver::limit::Bytes;
+use crate::driver::{Kind, QuotaMode};
 use crate::error::chain;
 use crate::observe::Log;
 use crate::store::layout::Layout;
@@ -45,11 +45,17 @@ pub fn examine(config: &Config, layout: &Layout, kind: Option<Kind>) -> Vec<Find
     });
     let topic = "store: limits";
     findings.push(match driver.check_limits() {
-        Ok(()) if driver.has_simple_limits() == Some(false) && images(layout) > MANY => {
-            let fix = format!(
-                "grootfs --store {root}.new --driver btrfs init-store --store-size-bytes N --with-simple-quotas"
-            );
-            Finding::warning(topic, format!("full quotas, and more than {MANY} roots: creates become slow"), fix)
+        Ok(()) if driver.quotas() == Some(QuotaMode::Full) && images(layout) > MANY => {
+            let instead = match groot_sys::qgroup::kernel_has_simple_quotas() {
+                true => "btrfs init-store --with-simple-quotas",
+                false => "overlay-xfs init-store",
+            };
+            let fix = format!("grootfs --store {root}.new --driver {instead} --store-size-bytes N");
+            Finding::warning(
+                topic,
+                format!("full quotas, and more than {MANY} roots: creates become slow"),
+                fix,
+            )
         }
         Ok(()) => Finding::ok(topic, "the file system counts and limits what roots write"),
         Err(error) => {

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use super::helper::Helper;
 use super::limit::Usage;
 use super::quota_groups::{self, QuotaGroups};
-use super::{Change, Doing, Driver, Error, Kind, Mount, NewRoot, VolumeTree, files};
+use super::{Change, Doing, Driver, Error, Kind, Mount, NewRoot, QuotaMode, VolumeTree, files};
 use crate::error::{AtPath, PathError};
 use crate::idmap::Owner;
 use crate::store::layout::{ImagePaths, Layout};
@@ -98,8 +98,8 @@ impl Driver for Btrfs {
         }
     }
 
-    fn has_simple_limits(&self) -> Option<bool> {
-        quota_groups::mode(self.layout.root()).ok().map(|mode| mode == drax::Mode::Simple)
+    fn quotas(&self) -> Option<QuotaMode> {
+        drax::mode(files::open_directory(self.layout.root()).ok()?.as_fd()).ok()
     }
 
     fn configure_store(&self, _owner: Option<Owner>) -> Result<(), Error> {

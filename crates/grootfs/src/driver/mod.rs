@@ -32,6 +32,9 @@ use helper::Helpers;
 use limit::{Limit, TooSmall, Usage};
 pub use told::Told;
 
+/// How btrfs counts.
+pub use drax::Mode as QuotaMode;
+
 /// Which driver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -275,8 +278,8 @@ pub trait Driver: Faults + fmt::Debug + Send + Sync {
     /// count less and cost less; what is on already stays.
     fn enable_limits(&self, simple: bool) -> Result<(), Error>;
 
-    /// Whether limits are kept by such simple quotas; `None` where there are none of that kind.
-    fn has_simple_limits(&self) -> Option<bool>;
+    /// How the file system counts what limits are for; `None` where there is one way only, or it cannot be seen.
+    fn quotas(&self) -> Option<QuotaMode>;
 
     /// Makes the driver's own parts of a store. May be repeated.
     fn configure_store(&self, owner: Option<Owner>) -> Result<(), Error>;

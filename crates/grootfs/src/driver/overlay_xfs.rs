@@ -14,7 +14,9 @@ use super::faults::Faults;
 use super::helper::Helper;
 use super::limit::{Inodes, LEAST, Limit, Usage};
 use super::projects::Projects;
-use super::{Change, Doing, Driver, Error, Kind, Mount, NewRoot, VolumeTree, files, short_name};
+use super::{
+    Change, Doing, Driver, Error, Kind, Mount, NewRoot, QuotaMode, VolumeTree, files, short_name,
+};
 use crate::error::AtPath;
 use crate::idmap::Owner;
 use crate::observe::Log;
@@ -155,7 +157,7 @@ impl Driver for OverlayXfs {
         Ok(())
     }
 
-    fn has_simple_limits(&self) -> Option<bool> {
+    fn quotas(&self) -> Option<QuotaMode> {
         None
     }
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::faults::{Faults, ProjectFault, RootFault, VolumeFault};
 use super::limit::Usage;
-use super::{Change, Driver, Error, Kind, Mount, NewRoot, VolumeTree};
+use super::{Change, Driver, Error, Kind, Mount, NewRoot, QuotaMode, VolumeTree};
 use crate::idmap::Owner;
 use crate::observe::Log;
 use crate::observe::log::{Data, Level, data};
@@ -113,8 +113,8 @@ impl Driver for Told<'_> {
         self.driver.enable_limits(simple)
     }
 
-    fn has_simple_limits(&self) -> Option<bool> {
-        self.driver.has_simple_limits()
+    fn quotas(&self) -> Option<QuotaMode> {
+        self.driver.quotas()
     }
 
     fn configure_store(&self, owner: Option<Owner>) -> Result<(), Error> {

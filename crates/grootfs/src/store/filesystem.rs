@@ -133,11 +133,6 @@ fn adjust(layout: &Layout, driver: &dyn Driver, init: &Init<'_>, log: &Log) -> R
     if !layout.namespace_file().exists() {
         // Not a store yet: who made the file system may have been killed before he came to this.
         driver.enable_limits(init.simple_quotas)?;
-    } else if init.simple_quotas && driver.has_simple_limits() == Some(false) {
-        log.info(
-            "simple-quotas-ignored",
-            "the store keeps its full quotas: only a new one gets simple ones",
-        );
     }
     set_direct_io(layout, init)?;
     let backing = layout.backing_file();

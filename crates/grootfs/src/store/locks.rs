@@ -89,6 +89,11 @@ impl Patience {
     pub fn of(limit: Duration, interrupt: &Interrupt) -> Self {
         Self { limit, interrupt: interrupt.clone() }
     }
+
+    /// The error when it ends: names the lock as `key`, and who holds what is at `path`.
+    fn ended(&self, key: &str, path: &Path) -> Error {
+        Error::LockTimeout { key: key.to_owned(), after: self.limit, holder: holder(path) }
+    }
 }
 
 /// A lock that is held until it is dropped.
@@ -172,10 +177,7 @@ pub fn acquire_layer(layout: &Layout, key: &str, patience: &Patience) -> Result<
             }
             Waited::Failed(errno) => return Err(failure(layout, key, "flock", errno.into())),
             Waited::Stopped => return Err(Error::Interrupted),
-            Waited::TooLong => {
-                let (key, holder) = (key.to_owned(), holder(&layout.lock(key)));
-                return Err(Error::LockTimeout { key, after: patience.limit, holder });
-            }
+            Waited::TooLong => return Err(patience.ended(key, &layout.lock(key))),
             Waited::NoThread => return acquire(layout, key, Mode::Exclusive, patience),
         }
     }
@@ -229,8 +231,7 @@ impl<'a> Waiting<'a> {
         let Patience { limit, ref interrupt } = *self.patience;
         let waited = self.since.get_or_insert_with(Instant::now).elapsed();
         if waited >= limit {
-            let (key, holder) = (key.to_owned(), holder(path));
-            return Err(Error::LockTimeout { key, after: limit, holder });
+            return Err(self.patience.ended(key, path));
         }
         // A thirty-second of what it has waited already is what anybody waits too long: some 130 looks of 20 us in
         // the first second.

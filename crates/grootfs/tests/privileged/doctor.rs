@@ -17,6 +17,7 @@ use crate::fixture::{Fixture, PROGRAM, assert_contains};
 
 on_both_drivers!(
     a_whole_store,
+    many_roots,
     how_the_store_is_mounted,
     registries_of_the_configuration,
     logins,
@@ -51,6 +52,20 @@ fn findings(output: &Output, topic: &str) -> Vec<Value> {
     let has_error = all.iter().any(|finding| finding["level"] == "error");
     assert_eq!(output.code, Some(i32::from(has_error)), "{}", output.stdout);
     all.into_iter().filter(|finding| finding["topic"] == topic).collect()
+}
+
+/// Full quotas of btrfs slow creates down.
+fn many_roots(fixture: &Fixture) {
+    let slow = || {
+        let limits = findings(&doctor(fixture, ""), "store: limits").remove(0);
+        limits["text"].as_str().unwrap().contains("creates become slow")
+    };
+    for number in 0..100 {
+        fs::create_dir(fixture.path(&format!("images/root-{number}"))).unwrap();
+    }
+    assert!(!slow());
+    fs::create_dir(fixture.path("images/one-more")).unwrap();
+    assert_eq!(slow(), !fixture.is_overlay());
 }
 
 fn a_whole_store(fixture: &Fixture) {
